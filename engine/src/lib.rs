@@ -1,1 +1,150 @@
-//! Placeholder head, replaced with the crate's first module.
+//! The engine: decides what commands do to the data. Pure.
+//!
+//! Lives here: the RESP codec, the keyspace and its types, the command table with its handlers,
+//! effects, sessions as commands see them, parameters, counters.
+//! Not here: the log, replication and when replies may leave (`ramkeep-log`, `ramkeep-shard`);
+//! files, sockets, clocks, threads, randomness of the system: they come in as values.
+//!
+//! Invariant: the same state and the same arguments always give the same effects and replies.
+
+pub mod call;
+pub mod command;
+pub mod commands;
+pub mod config;
+pub mod crc16;
+pub mod data;
+pub mod effect;
+pub mod error;
+pub mod execute;
+pub mod hash;
+pub mod keyspace;
+pub mod latency;
+pub mod node;
+pub mod number;
+pub mod resp;
+pub mod session;
+pub mod slot;
+pub mod slowlog;
+pub mod stats;
+#[cfg(test)]
+mod testing;
+pub mod time;
+pub mod value;
+
+use config::Config;
+use data::Data;
+use hash::HashKey;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+pub use node::{Action, Availability, Blocked, LogFacts, NodeFacts};
+
+/// All that one replica of one shard knows about its data and its clients.
+pub struct Engine {
+    pub data: Data,
+    pub sessions: session::Sessions,
+    pub config: Config,
+    pub stats: stats::Stats,
+    pub slowlog: slowlog::SlowLog,
+    pub latency: latency::LatencyMonitor,
+    pub node: NodeFacts,
+    pub log: LogFacts,
+    pub availability: Availability,
+    /// What handlers asked of the node since the last look.
+    pub actions: Vec<Action>,
+    /// RANDOMKEY and the like: effects spell out what was chosen.
+    pub random: ChaCha8Rng,
+    /// The active expire cycle runs: DEBUG SET-ACTIVE-EXPIRE.
+    pub is_active_expire: bool,
+    /// 24 bits written to keys that are read.
+    access_clock: u32,
+    is_out_of_memory: bool,
+    /// Bytes of effects that the log takes right now: admission, set before every batch.
+    pub room_bytes: u64,
+    /// `slowlog-log-slower-than` in nanoseconds; the maximum when it is off.
+    slow_threshold_ns: u64,
+    tracks_latency: bool,
+    /// Nanoseconds of a clock that only measures how long commands take.
+    stopwatch: fn() -> u64,
+}
+
+/// What an engine starts from.
+pub struct Options {
+    pub config: Config,
+    pub node: NodeFacts,
+    pub seed: [u8; 32],
+    pub stopwatch: fn() -> u64,
+}
+
+impl Engine {
+    pub fn new(options: Options) -> Engine {
+        let mut random = ChaCha8Rng::from_seed(options.seed);
+        let hash_key = draw_hash_key(&mut random);
+        let mut engine = Engine {
+            data: Data::new(hash_key),
+            sessions: session::Sessions::default(),
+            config: options.config,
+            stats: stats::Stats::default(),
+            slowlog: slowlog::SlowLog::default(),
+            latency: latency::LatencyMonitor::default(),
+            node: options.node,
+            log: LogFacts::default(),
+            availability: Availability::Primary,
+            actions: Vec::new(),
+            random,
+            is_active_expire: true,
+            access_clock: 0,
+            is_out_of_memory: false,
+            room_bytes: u64::MAX,
+            slow_threshold_ns: u64::MAX,
+            tracks_latency: true,
+            stopwatch: options.stopwatch,
+        };
+        engine.parameters_changed();
+        engine
+    }
+
+    /// Empty data under the same hash key, for a rebuild from the log. Watches are broken.
+    pub fn forget_data(&mut self) {
+        self.data.clear_for_rebuild();
+    }
+
+    /// Takes over what the parameters say where it is kept in another form.
+    pub fn parameters_changed(&mut self) {
+        let settings = self.config.settings();
+        self.data.hash_limits = value::HashLimits {
+            listpack_entries_max: settings.hash_listpack_entries_max as usize,
+            listpack_value_bytes_max: settings.hash_listpack_value_bytes_max as usize,
+            hash_key: self.data.hash_key(),
+        };
+        self.slow_threshold_ns =
+            settings.slowlog_slower_than_us.map_or(u64::MAX, |microseconds| microseconds.saturating_mul(1000));
+        self.tracks_latency = settings.latency_tracking;
+        self.slowlog.set_length_max(usize::try_from(settings.slowlog_entries_max).unwrap_or(usize::MAX));
+        self.refresh_memory();
+    }
+
+    /// Compares the account with `maxmemory`; before every batch.
+    pub fn refresh_memory(&mut self) {
+        let used = self.data.used_memory();
+        self.stats.used_memory_peak = self.stats.used_memory_peak.max(used);
+        let limit = self.config.settings().maxmemory_bytes;
+        self.is_out_of_memory = limit > 0 && used > limit;
+    }
+
+    /// Sets the times that lookups use, before a batch. `shard_ms` is shard time.
+    pub fn set_time(&mut self, now: time::Now, shard_ms: i64) {
+        self.data.set_now_ms(shard_ms);
+        self.access_clock = (now.monotonic_ns / 1_000_000_000) as u32 & 0x00ff_ffff;
+    }
+
+    /// Seconds since the key was last touched: OBJECT IDLETIME.
+    pub fn idle_seconds(&self, access: u32) -> u32 {
+        self.access_clock.wrapping_sub(access) & 0x00ff_ffff
+    }
+}
+
+fn draw_hash_key(random: &mut ChaCha8Rng) -> HashKey {
+    use rand_core::RngCore;
+    HashKey([random.next_u64(), random.next_u64()])
+}

@@ -1,1 +1,264 @@
-//! Placeholder head, replaced with the crate's first module.
+//! One replica of one shard: engine, log, sessions and gate as one state machine. Pure.
+//!
+//! Lives here: when commands are taken, when turns end, what an entry carries, when replies may
+//! leave, and what happens at a change of role.
+//! Not here: sockets, files, clocks, threads (`ramkeep-server` on `ramkeep-net`); what commands do
+//! (`ramkeep-engine`); how entries are stored and agreed on (`ramkeep-log`).
+//!
+//! Invariant: a reply leaves only when every change it could have seen is committed; the data in
+//! memory is what the log says plus what this very leadership has executed.
+
+mod apply;
+mod batch;
+pub mod clock;
+mod gate;
+pub mod payload;
+mod role;
+mod turn;
+
+pub use apply::ReplayError;
+pub use batch::Received;
+pub use gate::Outbox;
+
+use clock::ShardClock;
+use gate::Gate;
+use hashbrown::HashMap;
+use payload::Parts;
+use ramkeep_engine::data::Turn;
+use ramkeep_engine::resp::{Batch, Decoder};
+use ramkeep_engine::session::{Peer, SessionId};
+use ramkeep_engine::time::Now;
+use ramkeep_engine::{Action, Engine};
+use ramkeep_log::{CommittedEntry, Position, Replica, Term};
+use std::collections::VecDeque;
+
+/// Bounds and switches of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Effects of a turn above this end it.
+    pub turn_bytes_max: usize,
+    /// Requests taken from one connection before the others have their turn.
+    pub requests_per_batch_max: usize,
+    /// Withheld reply bytes of one connection above which no more is read from it.
+    pub withheld_bytes_max: usize,
+    /// Keys deleted by one run of the active expire cycle.
+    pub expired_per_tick_max: usize,
+    pub mutant: Option<Mutant>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            turn_bytes_max: 64 << 10,
+            requests_per_batch_max: 1024,
+            withheld_bytes_max: 64 << 20,
+            expired_per_tick_max: 1000,
+            mutant: None,
+        }
+    }
+}
+
+/// Bugs that the campaigns must find; set by them alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Replies of writes leave at once.
+    AcknowledgeBeforeCommit,
+    /// Reads of keys with uncommitted changes are not withheld.
+    UncommittedVisible,
+    /// A transaction's commands become one entry each.
+    SplitTransactions,
+    /// Expired keys are deleted without an entry in the log.
+    ExpiryNotLogged,
+}
+
+/// What the node has to do. Order matters: replies are released only after what they rest on.
+#[derive(Debug)]
+pub enum Output {
+    /// Something for the log's disk or peers.
+    Log(ramkeep_log::Output),
+    /// The session has bytes that may leave now.
+    Released(SessionId),
+    /// Close the session's connection once its released bytes are out.
+    Close(SessionId),
+    /// Asked for by a command.
+    Action(Action),
+    /// Read the log from its start and feed its committed entries to `replay`, then call `replayed`.
+    Rebuild,
+    /// The replica can no longer keep its promises; it serves nothing until restarted.
+    Fenced(String),
+}
+
+/// What the shard keeps of one connection besides the engine's session.
+struct Connection {
+    decoder: Decoder,
+    outbox: Outbox,
+    /// A call whose reply comes later: no request is taken until then.
+    is_blocked: bool,
+}
+
+/// A turn that is in the log and not yet known to be committed.
+#[derive(Clone, Copy, Debug)]
+struct Proposed {
+    turn: Turn,
+    first: Position,
+    /// Of the turn's last entry.
+    last: Position,
+    term: Term,
+    proposed_ns: u64,
+}
+
+/// Where the replica stands.
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// Applying the log from its start; nothing is served.
+    Replaying,
+    /// Applies committed entries.
+    Following,
+    /// Executes commands and proposes.
+    Leading,
+    /// Was leading and holds changes that may still be overwritten: silent until all of them are
+    /// committed, or one is not.
+    Frozen,
+    Fenced(String),
+}
+
+pub struct Shard {
+    pub engine: Engine,
+    /// None until the log has been read.
+    replica: Option<Replica>,
+    options: Options,
+    state: State,
+    clock: ShardClock,
+    gate: Gate,
+    connections: HashMap<SessionId, Connection, foldhash::fast::FixedState>,
+    proposed: VecDeque<Proposed>,
+    parts: Parts,
+    /// Last position whose effects are in memory.
+    applied: Position,
+    /// The log holds its first effect, the key of the keyspace's hash.
+    has_genesis: bool,
+    rebuild: Option<role::Rebuild>,
+    /// Entries committed while the log is read again; they follow it.
+    deferred: Vec<CommittedEntry>,
+    /// Sessions in WAIT and WAITAOF.
+    waiting: Vec<SessionId>,
+    commit_times: turn::CommitTimes,
+    /// The log cannot grow: why.
+    no_room: Option<String>,
+    batch: Batch,
+    released: Vec<SessionId>,
+    log_outputs: Vec<ramkeep_log::Output>,
+}
+
+impl Shard {
+    /// A replica that reads its log next: `replay` for every entry known to be committed, then
+    /// `start`, then `replayed`.
+    pub fn new(engine: Engine, options: Options) -> Shard {
+        let mut shard = Shard {
+            engine,
+            replica: None,
+            options,
+            state: State::Replaying,
+            clock: ShardClock::default(),
+            gate: Gate::default(),
+            connections: HashMap::default(),
+            proposed: VecDeque::new(),
+            parts: Parts::default(),
+            applied: Position::ZERO,
+            has_genesis: false,
+            rebuild: None,
+            deferred: Vec::new(),
+            waiting: Vec::new(),
+            commit_times: turn::CommitTimes::default(),
+            no_room: None,
+            batch: Batch::default(),
+            released: Vec::new(),
+            log_outputs: Vec::new(),
+        };
+        shard.refresh_availability();
+        shard
+    }
+
+    /// A client connected.
+    pub fn open(&mut self, peer: Peer, now: Now) -> SessionId {
+        let is_authenticated = self.engine.config.requirepass.is_empty();
+        let session = self.engine.sessions.open(peer, is_authenticated, now);
+        self.engine.stats.connections_received += 1;
+        let protocol = ramkeep_engine::resp::Protocol::Resp2;
+        let connection =
+            Connection { decoder: Decoder::default(), outbox: Outbox::new(protocol), is_blocked: false };
+        self.connections.insert(session, connection);
+        session
+    }
+
+    /// A client's connection is gone: its watches, its queue and its withheld replies go with it.
+    pub fn close(&mut self, session: SessionId) {
+        self.engine.data.unwatch(session);
+        self.engine.sessions.take(session);
+        self.connections.remove(&session);
+        self.waiting.retain(|waiting| *waiting != session);
+    }
+
+    /// Bytes of the session that may leave now.
+    pub fn released(&self, session: SessionId) -> &[u8] {
+        let committed = self.engine.data.committed_turn();
+        self.connections.get(&session).map_or(&[], |connection| connection.outbox.released(committed))
+    }
+
+    /// So many of them went to the network.
+    pub fn sent(&mut self, session: SessionId, bytes: usize) {
+        let committed = self.engine.data.committed_turn();
+        if let Some(connection) = self.connections.get_mut(&session) {
+            connection.outbox.sent(bytes, committed);
+        }
+        self.engine.stats.bytes_out += bytes as u64;
+        if let Some(session) = self.engine.sessions.get_mut(session) {
+            session.bytes_out += bytes as u64;
+        }
+    }
+
+    /// Bytes made for the session and not with the network, and how many of them wait for a commit.
+    pub fn pending_bytes(&self, session: SessionId) -> (usize, usize) {
+        let committed = self.engine.data.committed_turn();
+        self.connections.get(&session).map_or((0, 0), |connection| {
+            (connection.outbox.pending_bytes(), connection.outbox.withheld_bytes(committed))
+        })
+    }
+
+    /// Whether the session's next requests may be read now.
+    pub fn takes_requests(&self, session: SessionId) -> bool {
+        let committed = self.engine.data.committed_turn();
+        self.connections.get(&session).is_some_and(|connection| {
+            !connection.is_blocked
+                && connection.outbox.withheld_bytes(committed) < self.options.withheld_bytes_max
+        })
+    }
+
+    /// Whether any reply waits for a commit.
+    pub fn is_withholding(&self) -> bool {
+        !self.gate.is_empty()
+    }
+
+    /// Changes executed and not yet proposed.
+    pub fn has_open_turn(&self) -> bool {
+        self.engine.data.effects_bytes() > 0
+    }
+
+    /// Shard time, read without an entry.
+    pub fn shard_ms(&mut self, now: Now) -> i64 {
+        self.clock.now_ms(now)
+    }
+
+    pub fn replica(&self) -> Option<&Replica> {
+        self.replica.as_ref()
+    }
+
+    /// Last position whose effects are in memory.
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    pub fn is_leading(&self) -> bool {
+        self.state == State::Leading
+    }
+}

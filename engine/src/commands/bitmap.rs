@@ -1,0 +1,3 @@
+//! Placeholder.
+use crate::command::Command;
+pub const COMMANDS: &[Command] = &[];

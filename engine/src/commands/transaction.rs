@@ -1,0 +1,137 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! A transaction's effects are one atomic group: it runs within one turn, and all or nothing of it
+//! reaches the log. Replies of EXEC, its nil included, wait for all that is uncommitted.
+
+use crate::call::Call;
+use crate::command::{Categories, Command, Flags, Keys, at_least, exactly};
+use crate::error::{ErrorReply, Result};
+use crate::session::Transaction;
+
+const CONTROL: Flags = Flags::NO_SCRIPT
+    .with(Flags::LOADING)
+    .with(Flags::STALE)
+    .with(Flags::FAST)
+    .with(Flags::ALLOW_BUSY)
+    .with(Flags::TRANSACTION_CONTROL);
+
+pub const COMMANDS: &[Command] = &[
+    Command::node("multi", exactly(0), multi)
+        .flags(CONTROL)
+        .flags(Flags::NO_MULTI)
+        .acl(Categories::TRANSACTION)
+        .group("transactions")
+        .doc("1.2.0", "", "Starts a transaction.", "O(1)"),
+    Command::node("exec", exactly(0), exec)
+        .flags(
+            Flags::NO_SCRIPT
+                .with(Flags::LOADING)
+                .with(Flags::STALE)
+                .with(Flags::SKIP_SLOWLOG)
+                .with(Flags::TRANSACTION_CONTROL)
+                .with(Flags::MAY_OUTGROW),
+        )
+        .acl(Categories::TRANSACTION)
+        .group("transactions")
+        .doc("1.2.0", "", "Executes all commands in a transaction.", "Depends on commands in the transaction"),
+    Command::node("discard", exactly(0), discard)
+        .flags(CONTROL)
+        .acl(Categories::TRANSACTION)
+        .group("transactions")
+        .doc("2.0.0", "", "Discards a transaction.", "O(N), when N is the number of queued commands"),
+    Command::node("watch", at_least(1), watch)
+        .keys(Keys::range(1, -1, 1), &["RO"])
+        .flags(CONTROL)
+        .flags(Flags::NO_MULTI)
+        .acl(Categories::TRANSACTION)
+        .group("transactions")
+        .doc(
+            "2.2.0",
+            "key [key ...]",
+            "Monitors changes to keys to determine the execution of a transaction.",
+            "O(1) for every key.",
+        ),
+    Command::node("unwatch", exactly(0), unwatch)
+        .flags(
+            Flags::NO_SCRIPT
+                .with(Flags::LOADING)
+                .with(Flags::STALE)
+                .with(Flags::FAST)
+                .with(Flags::ALLOW_BUSY),
+        )
+        .acl(Categories::TRANSACTION)
+        .group("transactions")
+        .doc("2.2.0", "", "Forgets about watched keys of a transaction.", "O(1)"),
+];
+
+const EXEC_ABORT: ErrorReply =
+    ErrorReply::new("EXECABORT Transaction discarded because of previous errors.");
+const EXEC_WITHOUT_MULTI: ErrorReply = ErrorReply::new("ERR EXEC without MULTI");
+const DISCARD_WITHOUT_MULTI: ErrorReply = ErrorReply::new("ERR DISCARD without MULTI");
+
+fn multi(call: &mut Call<'_>) -> Result {
+    call.session.transaction = Some(Transaction::default());
+    call.reply.ok();
+    Ok(())
+}
+
+fn exec(call: &mut Call<'_>) -> Result {
+    let Some(transaction) = call.session.transaction.take() else { return Err(EXEC_WITHOUT_MULTI) };
+    call.engine.data.depend_on_all();
+    let is_broken = call.engine.data.is_watch_broken(call.session.id);
+    call.engine.data.unwatch(call.session.id);
+    call.session.watched = 0;
+    if transaction.is_aborted {
+        return Err(EXEC_ABORT);
+    }
+    if is_broken {
+        call.reply.null_array();
+        return Ok(());
+    }
+    // What was true when a command was queued may not be now: a write must not run half a transaction.
+    if let Some(error) = call.engine.refusal_of(&transaction.queue) {
+        return Err(ErrorReply::owned(
+            [b"EXECABORT Transaction discarded because of: ", error.as_bytes()].concat(),
+        ));
+    }
+    call.reply.array(transaction.queue.len());
+    for (command, args) in &transaction.queue {
+        let start = call.reply.len();
+        let outcome = call.engine.run(call.session, command, args.as_args(), call.reply, call.now);
+        if let Err(error) = outcome {
+            call.reply.truncate(start);
+            call.engine.stats.count_error(error.code());
+            call.reply.error(error.as_bytes());
+        }
+        // SELECT among the commands moves the rest of them too.
+        call.engine.data.select(call.session.database);
+    }
+    Ok(())
+}
+
+fn discard(call: &mut Call<'_>) -> Result {
+    if call.session.transaction.take().is_none() {
+        return Err(DISCARD_WITHOUT_MULTI);
+    }
+    call.engine.data.unwatch(call.session.id);
+    call.session.watched = 0;
+    call.reply.ok();
+    Ok(())
+}
+
+fn watch(call: &mut Call<'_>) -> Result {
+    for index in 1..call.args.len() {
+        if call.engine.data.watch(call.session.id, call.arg(index)) {
+            call.session.watched += 1;
+        }
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+fn unwatch(call: &mut Call<'_>) -> Result {
+    call.engine.data.unwatch(call.session.id);
+    call.session.watched = 0;
+    call.reply.ok();
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! The settings that code reads, typed and with their units.
+//!
+//! Lives here: one field per honoured directive. Not here: those that are only kept and read back.
+//!
+//! Invariant: the settings follow the values; they are built anew after every change.
+
+use super::directive::find;
+use super::value::{Events, OutputLimits, Value};
+
+/// What runs by the configuration reads this.
+#[derive(Clone, PartialEq)]
+pub struct Settings {
+    // Network and clients
+    pub bind: Vec<String>,
+    pub port: u16,
+    pub protected_mode: bool,
+    pub insecure: bool,
+    /// None: no password is asked for.
+    pub requirepass: Option<Vec<u8>>,
+    pub tcp_backlog: u32,
+    /// 0: off.
+    pub tcp_keepalive_s: u32,
+    /// 0: idle clients stay.
+    pub timeout_s: u32,
+    pub clients_max: u32,
+    pub query_buffer_bytes_max: u64,
+    pub output_limits: OutputLimits,
+    pub bulk_bytes_max: u64,
+    /// 0: until the client or the wall says so.
+    pub shutdown_timeout_s: u32,
+
+    // Memory and expiry
+    /// 0: no limit.
+    pub maxmemory_bytes: u64,
+    pub maxmemory_policy: EvictionPolicy,
+    pub maxmemory_samples: u32,
+    pub lfu_log_factor: u32,
+    pub lfu_decay_minutes: u32,
+    /// Background turns per second.
+    pub hz: u32,
+    /// 1 to 10.
+    pub active_expire_effort: u32,
+
+    // Data types
+    pub databases: u32,
+    pub hash_listpack_entries_max: u64,
+    pub hash_listpack_value_bytes_max: u64,
+
+    // Observation
+    pub busy_reply_threshold_ms: u64,
+    pub notify_keyspace_events: Events,
+    /// None: nothing is logged.
+    pub slowlog_slower_than_us: Option<u64>,
+    pub slowlog_entries_max: u64,
+    /// 0: off.
+    pub latency_monitor_threshold_ms: u64,
+    pub latency_tracking: bool,
+    pub latency_tracking_percentiles: Vec<f64>,
+    pub log_level: &'static str,
+    pub log_format: LogFormat,
+    pub enable_debug_command: Allowed,
+    pub enable_protected_configs: Allowed,
+
+    // Durability
+    pub dir: Vec<u8>,
+    pub segment_size_bytes: u64,
+    pub unavailable_wait_ms: u32,
+    pub withheld_replies_bytes_max: u64,
+    pub withheld_replies_node_bytes_max: u64,
+}
+
+/// What goes first when memory is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvictionPolicy {
+    VolatileLru,
+    VolatileLfu,
+    VolatileRandom,
+    VolatileTtl,
+    AllKeysLru,
+    AllKeysLfu,
+    AllKeysRandom,
+    NoEviction,
+}
+
+impl EvictionPolicy {
+    /// Whether access frequency, not recency, is to be kept per key.
+    pub fn counts_frequency(self) -> bool {
+        matches!(self, EvictionPolicy::VolatileLfu | EvictionPolicy::AllKeysLfu)
+    }
+}
+
+/// Form of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Who may do what is dangerous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    No,
+    Yes,
+    /// Connections from this machine only.
+    Local,
+}
+
+impl Allowed {
+    /// Whether a client may, being on this machine or not.
+    pub fn permits(self, client_is_local: bool) -> bool {
+        match self {
+            Allowed::No => false,
+            Allowed::Yes => true,
+            Allowed::Local => client_is_local,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the typed settings out of the values, which stand in the order of the table.
+    pub(super) fn from_values(values: &[Value]) -> Settings {
+        let from = Source(values);
+        Settings {
+            bind: from.addresses("bind"),
+            port: from.number("port"),
+            protected_mode: from.boolean("protected-mode"),
+            insecure: from.boolean("insecure"),
+            requirepass: Some(from.text("requirepass")).filter(|password| !password.is_empty()),
+            tcp_backlog: from.number("tcp-backlog"),
+            tcp_keepalive_s: from.number("tcp-keepalive"),
+            timeout_s: from.number("timeout"),
+            clients_max: from.number("maxclients"),
+            query_buffer_bytes_max: from.bytes("client-query-buffer-limit"),
+            output_limits: from.output_limits("client-output-buffer-limit"),
+            bulk_bytes_max: from.bytes("proto-max-bulk-len"),
+            shutdown_timeout_s: from.number("shutdown-timeout"),
+            maxmemory_bytes: from.bytes("maxmemory"),
+            maxmemory_policy: from.policy("maxmemory-policy"),
+            maxmemory_samples: from.number("maxmemory-samples"),
+            lfu_log_factor: from.number("lfu-log-factor"),
+            lfu_decay_minutes: from.number("lfu-decay-time"),
+            hz: from.number("hz"),
+            active_expire_effort: from.number("active-expire-effort"),
+            databases: from.number("databases"),
+            hash_listpack_entries_max: from.number("hash-max-listpack-entries"),
+            hash_listpack_value_bytes_max: from.bytes("hash-max-listpack-value"),
+            busy_reply_threshold_ms: from.number("busy-reply-threshold"),
+            notify_keyspace_events: from.events("notify-keyspace-events"),
+            slowlog_slower_than_us: u64::try_from(from.integer("slowlog-log-slower-than")).ok(),
+            slowlog_entries_max: from.number("slowlog-max-len"),
+            latency_monitor_threshold_ms: from.number("latency-monitor-threshold"),
+            latency_tracking: from.boolean("latency-tracking"),
+            latency_tracking_percentiles: from.percentiles("latency-tracking-info-percentiles"),
+            log_level: from.word("loglevel"),
+            log_format: if from.word("log-format") == "json" { LogFormat::Json } else { LogFormat::Text },
+            enable_debug_command: from.allowed("enable-debug-command"),
+            enable_protected_configs: from.allowed("enable-protected-configs"),
+            dir: from.text("dir"),
+            segment_size_bytes: from.bytes("segment-size-bytes"),
+            unavailable_wait_ms: from.number("unavailable-wait-ms"),
+            withheld_replies_bytes_max: from.bytes("withheld-replies-max-bytes"),
+            withheld_replies_node_bytes_max: from.bytes("withheld-replies-node-max-bytes"),
+        }
+    }
+}
+
+/// Values by name. A name or kind that does not fit the table is a mistake in `from_values`, found by any test that
+/// builds a configuration.
+struct Source<'a>(&'a [Value]);
+
+impl<'a> Source<'a> {
+    fn value(&self, name: &str) -> &'a Value {
+        let (index, _) =
+            find(name.as_bytes()).unwrap_or_else(|| unreachable!("'{name}' stands in the table"));
+        &self.0[index]
+    }
+
+    fn boolean(&self, name: &str) -> bool {
+        let Value::Boolean(value) = self.value(name) else { unreachable!("'{name}' is a boolean") };
+        *value
+    }
+
+    fn integer(&self, name: &str) -> i64 {
+        let Value::Integer(value) = self.value(name) else { unreachable!("'{name}' is an integer") };
+        *value
+    }
+
+    fn number<T: TryFrom<i64>>(&self, name: &str) -> T {
+        T::try_from(self.integer(name))
+            .unwrap_or_else(|_| unreachable!("the range of '{name}' fits its type"))
+    }
+
+    fn bytes(&self, name: &str) -> u64 {
+        let Value::Memory(bytes) = self.value(name) else { unreachable!("'{name}' is a size") };
+        *bytes
+    }
+
+    fn word(&self, name: &str) -> &'static str {
+        let Value::Word(word) = self.value(name) else { unreachable!("'{name}' is a word") };
+        word
+    }
+
+    fn text(&self, name: &str) -> Vec<u8> {
+        let Value::Text(text) = self.value(name) else { unreachable!("'{name}' is a text") };
+        text.clone()
+    }
+
+    fn addresses(&self, name: &str) -> Vec<String> {
+        let Value::Addresses(addresses) = self.value(name) else { unreachable!("'{name}' holds addresses") };
+        addresses.clone()
+    }
+
+    fn output_limits(&self, name: &str) -> OutputLimits {
+        let Value::OutputLimits(limits) = self.value(name) else {
+            unreachable!("'{name}' holds output limits")
+        };
+        *limits
+    }
+
+    fn events(&self, name: &str) -> Events {
+        let Value::Events(events) = self.value(name) else { unreachable!("'{name}' holds event classes") };
+        *events
+    }
+
+    fn percentiles(&self, name: &str) -> Vec<f64> {
+        let Value::Percentiles(percentiles) = self.value(name) else {
+            unreachable!("'{name}' holds percentiles")
+        };
+        percentiles.clone()
+    }
+
+    fn allowed(&self, name: &str) -> Allowed {
+        match self.word(name) {
+            "yes" => Allowed::Yes,
+            "local" => Allowed::Local,
+            _ => Allowed::No,
+        }
+    }
+
+    fn policy(&self, name: &str) -> EvictionPolicy {
+        match self.word(name) {
+            "volatile-lru" => EvictionPolicy::VolatileLru,
+            "volatile-lfu" => EvictionPolicy::VolatileLfu,
+            "volatile-random" => EvictionPolicy::VolatileRandom,
+            "volatile-ttl" => EvictionPolicy::VolatileTtl,
+            "allkeys-lru" => EvictionPolicy::AllKeysLru,
+            "allkeys-lfu" => EvictionPolicy::AllKeysLfu,
+            "allkeys-random" => EvictionPolicy::AllKeysRandom,
+            _ => EvictionPolicy::NoEviction,
+        }
+    }
+}

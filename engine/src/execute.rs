@@ -1,0 +1,292 @@
+//! One command from its arguments to its reply.
+//!
+//! Lives here: admission (existence, arity, rights, room, queueing in MULTI), the call, and the
+//! counting around it. Not here: when turns end and replies leave (`shard`).
+
+use crate::call::Call;
+use crate::command::{Command, Flags};
+use crate::data::Turn;
+use crate::error::{ErrorReply, Result, wrong_arity};
+use crate::hash::KeyHash;
+use crate::resp::{Args, OwnedArgs, Reply};
+use crate::session::{ReplyMode, Session, TRANSACTION_BYTES_MAX, Transaction};
+use crate::time::Now;
+use crate::{Availability, Engine, commands};
+
+/// A request whose command and first key were found while its batch was prefetched.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared {
+    pub command: Option<&'static Command>,
+    pub key: Option<KeyHash>,
+}
+
+const OUT_OF_MEMORY: ErrorReply =
+    ErrorReply::new("OOM command not allowed when used memory > 'maxmemory'.");
+const NO_AUTH: ErrorReply = ErrorReply::new("NOAUTH Authentication required.");
+const NO_ROOM: ErrorReply = ErrorReply::new(
+    "MISCONF The log has no room for this command right now. Nothing of it was executed. Free disk space or try later.",
+);
+const PANICKED: ErrorReply =
+    ErrorReply::new("ERR internal error: the command was taken back and nothing of it was executed");
+const NOT_IN_TRANSACTION: ErrorReply = ErrorReply::new("ERR Command not allowed inside a transaction");
+const TRANSACTION_TOO_LONG: ErrorReply = ErrorReply::new("ERR transaction is too long");
+
+impl Engine {
+    /// Finds command and first key, and touches the key's place in memory.
+    #[inline]
+    pub fn prepare(&self, database: u8, args: Args<'_>) -> Prepared {
+        let command = commands::table().find(args.get(0));
+        let key = command.and_then(Command::first_key).filter(|index| *index < args.len()).map(|index| {
+            let at = self.data.locate(args.get(index));
+            self.data.touch_segment(database, at);
+            at
+        });
+        Prepared { command, key }
+    }
+
+    /// Second stage of the prefetch.
+    #[inline]
+    pub fn touch(&self, database: u8, prepared: &Prepared) {
+        if let Some(at) = prepared.key {
+            self.data.touch_entry(database, at);
+        }
+    }
+
+    /// Runs one request; its reply stands at the end of `reply`. Gives the turn that must be
+    /// committed before that reply may leave.
+    pub fn execute(
+        &mut self,
+        session: &mut Session,
+        args: Args<'_>,
+        prepared: Prepared,
+        reply: &mut Reply,
+        now: Now,
+    ) -> Turn {
+        let reply_start = reply.len();
+        let access = if session.no_touch { None } else { Some(self.access_clock) };
+        self.data.begin(session.database, access);
+        if let (Some(at), Some(index)) = (prepared.key, prepared.command.and_then(Command::first_key)) {
+            self.data.set_hint(args.get(index), at);
+        }
+        session.commands += 1;
+        session.last_command_at = now;
+        if session.reply_mode == ReplyMode::SkipNext {
+            session.reply_mode = ReplyMode::Skip;
+        }
+        if let Err(error) = self.admit_and_run(session, args, prepared.command, reply, now) {
+            reply.truncate(reply_start);
+            self.stats.count_error(error.code());
+            reply.error(error.as_bytes());
+        }
+        match session.reply_mode {
+            ReplyMode::On | ReplyMode::SkipNext => {}
+            ReplyMode::Off => reply.truncate(reply_start),
+            ReplyMode::Skip => {
+                reply.truncate(reply_start);
+                session.reply_mode = ReplyMode::On;
+            }
+        }
+        self.data.depends()
+    }
+
+    fn admit_and_run(
+        &mut self,
+        session: &mut Session,
+        args: Args<'_>,
+        command: Option<&'static Command>,
+        reply: &mut Reply,
+        now: Now,
+    ) -> Result {
+        let admitted = self.admit(session, args, command);
+        let command = match admitted {
+            Ok(command) => command,
+            Err((refused, error)) => {
+                if let Some(command) = refused {
+                    self.stats.of(command).rejected_calls += 1;
+                }
+                if let Some(transaction) = &mut session.transaction {
+                    transaction.is_aborted = true;
+                }
+                return Err(error);
+            }
+        };
+        session.last_command = command.name;
+        if let Some(transaction) = &mut session.transaction
+            && !command.flags.has(Flags::TRANSACTION_CONTROL)
+        {
+            queue(transaction, command, args)?;
+            reply.simple("QUEUED");
+            return Ok(());
+        }
+        self.run(session, command, args, reply, now)
+    }
+
+    /// Runs an admitted command and counts it.
+    pub fn run(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        args: Args<'_>,
+        reply: &mut Reply,
+        now: Now,
+    ) -> Result {
+        if command.flags.has(Flags::READS_MANY) {
+            self.data.depend_on_all();
+        }
+        let started_ns = (self.stopwatch)();
+        let outcome = if command.flags.has(Flags::MAY_OUTGROW) && self.data.is_undo_free() {
+            self.run_with_way_back(session, command, args, reply, now)
+        } else {
+            (command.handler)(&mut Call { args, command, session: &mut *session, engine: self, reply, now })
+        };
+        let duration_ns = (self.stopwatch)().saturating_sub(started_ns);
+        self.stats.commands_processed += 1;
+        let stats = self.stats.of(command);
+        stats.calls += 1;
+        stats.duration_ns += duration_ns;
+        if outcome.is_err() {
+            stats.failed_calls += 1;
+        }
+        if self.tracks_latency {
+            stats.latency.record(duration_ns);
+        }
+        if duration_ns >= self.slow_threshold_ns {
+            self.note_slow(session, command, args, duration_ns, now);
+        }
+        outcome
+    }
+
+    /// Runs a command whose effects may outgrow the log's room, or that runs others: when it does
+    /// not fit or panics, nothing of it happened.
+    fn run_with_way_back(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        args: Args<'_>,
+        reply: &mut Reply,
+        now: Now,
+    ) -> Result {
+        let reply_start = reply.len();
+        self.data.begin_undo();
+        let running = std::panic::AssertUnwindSafe(|| {
+            (command.handler)(&mut Call {
+                args,
+                command,
+                session: &mut *session,
+                engine: &mut *self,
+                reply: &mut *reply,
+                now,
+            })
+        });
+        let outcome = std::panic::catch_unwind(running);
+        let error = match outcome {
+            Ok(outcome) if self.data.effects_bytes() as u64 <= self.room_bytes => {
+                self.data.forget_undo();
+                return outcome;
+            }
+            Ok(_) => NO_ROOM,
+            Err(_) => PANICKED,
+        };
+        self.data.undo();
+        self.data.select(session.database);
+        reply.truncate(reply_start);
+        Err(error)
+    }
+
+    /// Why these queued commands cannot all run now, if so.
+    pub fn refusal_of(&self, queue: &[(&'static Command, OwnedArgs)]) -> Option<ErrorReply> {
+        let any = |flag: Flags| queue.iter().any(|(command, _)| command.flags.has(flag));
+        match &self.availability {
+            Availability::ReadOnly(error) if any(Flags::WRITE) => return Some(error.clone()),
+            Availability::Unavailable(error) if !queue.is_empty() => return Some(error.clone()),
+            _ => {}
+        }
+        (self.is_out_of_memory && any(Flags::DENY_OOM)).then_some(OUT_OF_MEMORY)
+    }
+
+    fn admit(
+        &self,
+        session: &Session,
+        args: Args<'_>,
+        command: Option<&'static Command>,
+    ) -> std::result::Result<&'static Command, (Option<&'static Command>, ErrorReply)> {
+        let Some(container) = command else { return Err((None, unknown_command(args))) };
+        let command = if container.subcommands.is_empty() || args.len() < 2 {
+            container
+        } else {
+            match container.subcommand(args.get(1)) {
+                Some(subcommand) => subcommand,
+                None => return Err((Some(container), unknown_subcommand(container, args))),
+            }
+        };
+        let refuse = |error| Err((Some(command), error));
+        if !command.takes(args.len()) {
+            return refuse(wrong_arity(command.name));
+        }
+        if !session.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
+            return refuse(NO_AUTH);
+        }
+        if session.transaction.is_some() && command.flags.has(Flags::NO_MULTI) {
+            return refuse(NOT_IN_TRANSACTION);
+        }
+        if command.flags.has(Flags::DENY_OOM) && self.is_out_of_memory {
+            return refuse(OUT_OF_MEMORY);
+        }
+        match &self.availability {
+            Availability::Primary => {
+                if command.flags.has(Flags::WRITE) && args.bytes() as u64 > self.room_bytes {
+                    return refuse(NO_ROOM);
+                }
+            }
+            Availability::ReadOnly(error) if command.flags.has(Flags::WRITE) => return refuse(error.clone()),
+            Availability::ReadOnly(_) => {}
+            Availability::Unavailable(error) => {
+                if !command.flags.has(Flags::LOADING) {
+                    return refuse(error.clone());
+                }
+            }
+        }
+        Ok(command)
+    }
+}
+
+fn queue(transaction: &mut Transaction, command: &'static Command, args: Args<'_>) -> Result {
+    if transaction.bytes > TRANSACTION_BYTES_MAX {
+        transaction.is_aborted = true;
+        return Err(TRANSACTION_TOO_LONG);
+    }
+    transaction.bytes += args.iter().map(|argument| argument.len() as u64 + 16).sum::<u64>();
+    transaction.queue.push((command, args.to_owned()));
+    Ok(())
+}
+
+/// How many bytes of arguments an error about an unknown command repeats.
+const REPEATED_BYTES_MAX: usize = 128;
+
+fn unknown_command(args: Args<'_>) -> ErrorReply {
+    let name = &args.get(0)[..args.get(0).len().min(REPEATED_BYTES_MAX)];
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(name);
+    text.extend_from_slice(b"', with args beginning with: ");
+    let start = text.len();
+    for argument in args.iter().skip(1) {
+        let room = REPEATED_BYTES_MAX.saturating_sub(text.len() - start);
+        if room == 0 {
+            break;
+        }
+        text.push(b'\'');
+        text.extend_from_slice(&argument[..argument.len().min(room)]);
+        text.extend_from_slice(b"' ");
+    }
+    ErrorReply::owned(text)
+}
+
+fn unknown_subcommand(container: &Command, args: Args<'_>) -> ErrorReply {
+    let name = &args.get(1)[..args.get(1).len().min(REPEATED_BYTES_MAX)];
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(name);
+    text.extend_from_slice(b"'. Try ");
+    text.extend_from_slice(container.name.to_ascii_uppercase().as_bytes());
+    text.extend_from_slice(b" HELP.");
+    ErrorReply::owned(text)
+}

@@ -1,0 +1,162 @@
+//! One client's connection as the engine sees it, and the registry of all of them.
+//!
+//! Lives here: what a command may read or change about a client. Not here: sockets, and the
+//! replies that wait (`shard::gate`).
+
+use crate::command::Command;
+use crate::node::Blocked;
+use crate::resp::{OwnedArgs, Protocol};
+use crate::time::Now;
+use std::collections::BTreeMap;
+
+/// Unique for the life of the process, given in the order of connecting; CLIENT ID prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// Which replies a client wants: CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyMode {
+    On,
+    Off,
+    /// The next command's reply is left out.
+    SkipNext,
+    /// This command's reply is left out.
+    Skip,
+}
+
+/// Commands between MULTI and EXEC.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    pub queue: Vec<(&'static Command, OwnedArgs)>,
+    /// A command was refused at queue time: EXEC answers EXECABORT.
+    pub is_aborted: bool,
+    pub bytes: u64,
+}
+
+/// Bounds what one client may queue between MULTI and EXEC.
+pub const TRANSACTION_BYTES_MAX: u64 = 1 << 30;
+
+#[derive(Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub database: u8,
+    pub protocol: Protocol,
+    pub name: Vec<u8>,
+    pub library_name: Vec<u8>,
+    pub library_version: Vec<u8>,
+    pub address: String,
+    pub local_address: String,
+    pub is_authenticated: bool,
+    pub user: Vec<u8>,
+    pub transaction: Option<Transaction>,
+    /// Number of keys under WATCH.
+    pub watched: usize,
+    pub reply_mode: ReplyMode,
+    pub no_evict: bool,
+    pub no_touch: bool,
+    /// The connection closes once the replies so far are out.
+    pub is_closing: bool,
+    pub connected_at: Now,
+    pub last_command_at: Now,
+    /// Full name of the last command.
+    pub last_command: &'static str,
+    pub commands: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Bytes received and not yet executed.
+    pub query_buffer_bytes: u64,
+    /// Replies made and not yet handed to the network.
+    pub output_buffer_bytes: u64,
+    /// The running call is answered later; no further one is taken.
+    pub blocked: Option<Blocked>,
+}
+
+/// Facts of a new connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: String,
+    pub local_address: String,
+}
+
+impl Session {
+    pub fn new(id: SessionId, peer: Peer, is_authenticated: bool, now: Now) -> Session {
+        Session {
+            id,
+            database: 0,
+            protocol: Protocol::Resp2,
+            name: Vec::new(),
+            library_name: Vec::new(),
+            library_version: Vec::new(),
+            address: peer.address,
+            local_address: peer.local_address,
+            is_authenticated,
+            user: b"default".to_vec(),
+            transaction: None,
+            watched: 0,
+            reply_mode: ReplyMode::On,
+            no_evict: false,
+            no_touch: false,
+            is_closing: false,
+            connected_at: now,
+            last_command_at: now,
+            last_command: "NULL",
+            commands: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            query_buffer_bytes: 0,
+            output_buffer_bytes: 0,
+            blocked: None,
+        }
+    }
+}
+
+/// All connected clients. The session that runs a command is taken out while it runs.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    by_id: BTreeMap<SessionId, Box<Session>>,
+    last_id: u64,
+}
+
+impl Sessions {
+    /// Registers a connection under a new id.
+    pub fn open(&mut self, peer: Peer, is_authenticated: bool, now: Now) -> SessionId {
+        self.last_id += 1;
+        let id = SessionId(self.last_id);
+        self.by_id.insert(id, Box::new(Session::new(id, peer, is_authenticated, now)));
+        id
+    }
+
+    pub fn take(&mut self, id: SessionId) -> Option<Box<Session>> {
+        self.by_id.remove(&id)
+    }
+
+    pub fn put_back(&mut self, session: Box<Session>) {
+        let before = self.by_id.insert(session.id, session);
+        assert!(before.is_none(), "a session is in one place");
+    }
+
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.by_id.get(&id).map(|session| &**session)
+    }
+
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.by_id.get_mut(&id).map(|session| &mut **session)
+    }
+
+    /// The others, in the order of connecting.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_id.values().map(|session| &**session)
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.by_id.values_mut().map(|session| &mut **session)
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}

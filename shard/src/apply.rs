@@ -1,0 +1,118 @@
+//! Committed entries: applied, or found to be what was executed already.
+//!
+//! Lives here: everything that happens at a commit, and the replay of the log into memory.
+//! Not here: what an effect does (`engine::data::apply`).
+//!
+//! Invariant: each position's effects are in memory once: executed by this leadership, or applied here.
+
+use crate::payload::{Payload, PayloadError};
+use crate::{Output, Shard, State};
+use ramkeep_engine::data::ApplyError;
+use ramkeep_engine::time::Now;
+use ramkeep_log::CommittedEntry;
+use thiserror::Error;
+
+/// Why an entry cannot be applied: the replica stops consuming, it never skips.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ReplayError {
+    #[error("entry {position}: {error}")]
+    Payload { position: u64, error: PayloadError },
+    #[error("entry {position}: {error}")]
+    Apply { position: u64, error: ApplyError },
+}
+
+impl Shard {
+    /// Takes what the replica has to say: hands on what the node must do, applies what is committed.
+    pub(crate) fn pump(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let mut log_outputs = std::mem::take(&mut self.log_outputs);
+        loop {
+            let Some(replica) = &mut self.replica else { break };
+            replica.drain(&mut log_outputs);
+            if log_outputs.is_empty() {
+                break;
+            }
+            for output in log_outputs.drain(..) {
+                match output {
+                    ramkeep_log::Output::Committed { entries } => self.committed(entries, now, outputs),
+                    ramkeep_log::Output::RoleChanged { .. } => self.role_changed(outputs),
+                    ramkeep_log::Output::Fenced { reason } => self.fence(reason.to_string(), outputs),
+                    other => outputs.push(Output::Log(other)),
+                }
+            }
+        }
+        self.log_outputs = log_outputs;
+        self.take_up_leadership(now, outputs);
+        self.try_rebuild(outputs);
+        self.check_waiting(now, outputs);
+    }
+
+    pub(crate) fn committed(&mut self, entries: Vec<CommittedEntry>, now: Now, outputs: &mut Vec<Output>) {
+        if self.state == State::Replaying {
+            self.deferred.extend(entries);
+            return;
+        }
+        let mut newest_turn = None;
+        for entry in entries {
+            let own = self.proposed.front().copied().filter(|own| entry.position >= own.first);
+            match own {
+                Some(own) if entry.term == own.term => {
+                    self.applied = entry.position;
+                    if entry.position == own.last {
+                        self.proposed.pop_front();
+                        newest_turn = Some(own.turn);
+                        self.commit_times.record(now.monotonic_ns.saturating_sub(own.proposed_ns));
+                    }
+                }
+                Some(_) => {
+                    // What this replica executed was overwritten: memory is no prefix of the log.
+                    self.deferred.push(entry);
+                    self.forget_executed(outputs);
+                }
+                None if self.state == State::Replaying => self.deferred.push(entry),
+                None => {
+                    if let Err(error) = self.apply(&entry, now) {
+                        self.fence(error.to_string(), outputs);
+                        return;
+                    }
+                }
+            }
+        }
+        if let Some(turn) = newest_turn {
+            self.engine.data.commit(turn);
+            self.gate.release(turn, &mut self.released);
+            outputs.extend(self.released.drain(..).map(Output::Released));
+        }
+        if self.state == State::Frozen && self.proposed.is_empty() {
+            self.state = State::Following;
+        }
+    }
+
+    /// Applies one committed entry. Entries that carry nothing only move the position.
+    fn apply(&mut self, entry: &CommittedEntry, now: Now) -> Result<(), ReplayError> {
+        let position = entry.position.0;
+        assert!(entry.position > self.applied, "entries are applied once and in order");
+        self.applied = entry.position;
+        if entry.payload.is_empty() {
+            return Ok(());
+        }
+        let payload =
+            Payload::decode(&entry.payload).map_err(|error| ReplayError::Payload { position, error })?;
+        self.clock.observe(payload.shard_ms, now);
+        self.has_genesis = true;
+        let outcome = if payload.is_last && !self.parts.is_inside() {
+            self.engine.data.apply(payload.effects)
+        } else {
+            match self.parts.take(entry.term, &payload) {
+                Some(effects) => self.engine.data.apply(&effects),
+                None => Ok(()),
+            }
+        };
+        outcome.map_err(|error| ReplayError::Apply { position, error })
+    }
+
+    /// An entry known to be committed, read from the log, in order.
+    pub fn replay(&mut self, entry: &CommittedEntry, now: Now) -> Result<(), ReplayError> {
+        assert_eq!(self.state, State::Replaying, "entries are replayed into a replica that serves nothing");
+        self.apply(entry, now)
+    }
+}

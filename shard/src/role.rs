@@ -1,0 +1,145 @@
+//! Changes of role: taking up leadership, stepping down, rebuilding from the log, the fence.
+//!
+//! Lives here: what becomes of memory, connections and withheld replies at each of them.
+//! Not here: elections (`ramkeep-log`).
+//!
+//! Invariant: a replica that holds changes which may still be overwritten answers no data.
+
+use crate::{Output, Shard, State};
+use ramkeep_engine::session::SessionId;
+use ramkeep_engine::time::Now;
+use ramkeep_log::{Position, Replica};
+
+/// A rebuild that a client asked for: DEBUG LOADAOF.
+#[derive(Clone, Debug)]
+pub(crate) struct Rebuild {
+    session: SessionId,
+    /// Digest of the data before; the rebuilt data must have the same. `None`: not begun.
+    digest: Option<u128>,
+}
+
+impl Shard {
+    /// The log has been read: from here on the replica takes part.
+    pub fn start(&mut self, replica: Replica) {
+        assert!(self.replica.is_none(), "a replica starts once");
+        self.replica = Some(replica);
+    }
+
+    /// All entries known to be committed have been replayed.
+    pub fn replayed(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        assert_eq!(self.state, State::Replaying, "replay ends once");
+        self.state = State::Following;
+        let deferred = std::mem::take(&mut self.deferred);
+        let applied = self.applied;
+        let rest = deferred.into_iter().filter(|entry| entry.position > applied).collect();
+        self.end_rebuild(outputs);
+        self.committed(rest, now, outputs);
+        self.refresh_availability();
+        self.pump(now, outputs);
+    }
+
+    /// Serves as primary once everything of earlier terms is committed and applied.
+    pub(crate) fn take_up_leadership(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let is_ready = self.state == State::Following
+            && self.proposed.is_empty()
+            && self.is_primary()
+            && self.replica.as_ref().is_some_and(Replica::is_ready_primary);
+        if !is_ready {
+            return;
+        }
+        self.state = State::Leading;
+        self.refresh_availability();
+        if !self.has_genesis {
+            self.has_genesis = true;
+            self.engine.data.record_genesis();
+            self.end_turn(now, outputs);
+        }
+    }
+
+    /// Freezes what was executed and not committed; its callers never learn the outcome from us.
+    pub(crate) fn role_changed(&mut self, outputs: &mut Vec<Output>) {
+        if self.is_primary() || !matches!(self.state, State::Leading) {
+            return;
+        }
+        self.state = if self.proposed.is_empty() { State::Following } else { State::Frozen };
+        self.refresh_availability();
+        self.drop_withheld(outputs);
+        for id in std::mem::take(&mut self.waiting) {
+            self.unblock(id, outputs, |reply| {
+                reply.error(b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
+            });
+        }
+    }
+
+    /// Closes every connection that has a reply whose change may or may not last: any error text
+    /// would be read as "not done".
+    fn drop_withheld(&mut self, outputs: &mut Vec<Output>) {
+        let committed = self.engine.data.committed_turn();
+        for id in self.gate.drain() {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.outbox.drop_withheld(committed);
+                outputs.push(Output::Close(id));
+            }
+        }
+    }
+
+    /// Executed changes were overwritten: memory is rebuilt from the log.
+    pub(crate) fn forget_executed(&mut self, outputs: &mut Vec<Output>) {
+        if self.state == State::Replaying {
+            return;
+        }
+        self.proposed.clear();
+        self.begin_rebuild(outputs);
+    }
+
+    fn begin_rebuild(&mut self, outputs: &mut Vec<Output>) {
+        self.state = State::Replaying;
+        self.engine.data.clear_for_rebuild();
+        self.parts = Default::default();
+        self.applied = Position::ZERO;
+        self.has_genesis = false;
+        self.refresh_availability();
+        outputs.push(Output::Rebuild);
+    }
+
+    /// DEBUG LOADAOF: begins once everything is committed.
+    pub(crate) fn ask_rebuild(&mut self, session: SessionId, now: Now, outputs: &mut Vec<Output>) {
+        self.end_turn(now, outputs);
+        if self.rebuild.is_some() {
+            self.unblock(session, outputs, |reply| reply.error(b"ERR a rebuild is under way already"));
+            return;
+        }
+        self.rebuild = Some(Rebuild { session, digest: None });
+        self.try_rebuild(outputs);
+    }
+
+    pub(crate) fn try_rebuild(&mut self, outputs: &mut Vec<Output>) {
+        if self.state != State::Leading || !self.proposed.is_empty() || self.has_open_turn() {
+            return;
+        }
+        let Some(rebuild) = &mut self.rebuild else { return };
+        rebuild.digest = Some(self.engine.data.digest());
+        self.begin_rebuild(outputs);
+    }
+
+    fn end_rebuild(&mut self, outputs: &mut Vec<Output>) {
+        let Some(rebuild) = self.rebuild.take_if(|rebuild| rebuild.digest.is_some()) else { return };
+        let digest = Some(self.engine.data.digest());
+        if digest == rebuild.digest {
+            self.unblock(rebuild.session, outputs, |reply| reply.ok());
+        } else {
+            self.fence("the log does not give the data that were in memory".to_string(), outputs);
+        }
+    }
+
+    /// Nothing is promised from here on. Withheld replies are dropped with their connections.
+    pub(crate) fn fence(&mut self, why: String, outputs: &mut Vec<Output>) {
+        if matches!(self.state, State::Fenced(_)) {
+            return;
+        }
+        self.state = State::Fenced(why.clone());
+        self.refresh_availability();
+        self.drop_withheld(outputs);
+        outputs.push(Output::Fenced(why));
+    }
+}

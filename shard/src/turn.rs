@@ -1,0 +1,192 @@
+//! Turns: from the first execution to the proposal.
+//!
+//! Lives here: admission's facts before a batch, ending the turn, cutting large ones into parts,
+//! the tick. Not here: what happens when the turn's entries are committed (`apply`).
+//!
+//! Invariant: between a turn's first execution and its proposal the replica hears nothing: every
+//! input for it ends the turn first. So the position is the one admission counted on.
+
+use crate::payload::{PART_BYTES_MAX, Payload};
+use crate::{Mutant, Output, Proposed, Shard, State};
+use ramkeep_engine::stats::LatencyHistogram;
+use ramkeep_engine::time::Now;
+use ramkeep_engine::{Availability, Blocked, error::ErrorReply};
+use ramkeep_log::{Replica, Role};
+
+const LOADING: ErrorReply = ErrorReply::new("LOADING Ramkeep is loading the dataset in memory");
+const NO_QUORUM: ErrorReply =
+    ErrorReply::new("NOQUORUM There is no primary with a lease right now. Nothing was executed.");
+
+/// Room that a frame and an entry's head take besides the effects; generous.
+const OVERHEAD_BYTES: u64 = 4096;
+
+impl Shard {
+    /// Facts that admission reads: role, lease, room, memory.
+    pub(crate) fn begin_batch(&mut self, now: Now) {
+        self.refresh_availability_at(Some(now));
+        self.engine.refresh_memory();
+    }
+
+    pub(crate) fn refresh_availability(&mut self) {
+        self.refresh_availability_at(None);
+    }
+
+    fn refresh_availability_at(&mut self, now: Option<Now>) {
+        self.engine.room_bytes = self.room_bytes().saturating_sub(OVERHEAD_BYTES);
+        self.engine.availability = match &self.state {
+            State::Replaying => Availability::Unavailable(LOADING),
+            State::Following | State::Frozen => Availability::Unavailable(NO_QUORUM),
+            State::Fenced(why) => Availability::Unavailable(ErrorReply::owned(format!(
+                "MISCONF The log can no longer be written ({why}). This node serves nothing until it is restarted."
+            ))),
+            State::Leading => match (&self.replica, now) {
+                (Some(replica), Some(now)) if !replica.lease_valid(now.monotonic_ns) => {
+                    Availability::Unavailable(NO_QUORUM)
+                }
+                _ => match &self.no_room {
+                    Some(why) => Availability::ReadOnly(ErrorReply::owned(format!(
+                        "MISCONF The log cannot grow: {why}. Writes are refused, reads go on. Free disk space, and writes go on by themselves."
+                    ))),
+                    None => Availability::Primary,
+                },
+            },
+        };
+        self.engine.data.may_log = self.engine.availability == Availability::Primary;
+    }
+
+    /// Bytes of effects that the log takes right now, the open turn's already counted.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        let room = self.replica.as_ref().map_or(0, Replica::room_bytes);
+        room.saturating_sub(self.engine.data.effects_bytes() as u64)
+    }
+
+    /// The log's next segment cannot be made: writes are refused until it can.
+    pub fn set_no_room(&mut self, why: Option<String>) {
+        self.no_room = why;
+        self.refresh_availability();
+    }
+
+    /// Proposes all that was executed since the last proposal, as one entry or one group.
+    pub fn end_turn(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        if !self.has_open_turn() {
+            return;
+        }
+        let shard_ms = self.clock.now_ms(now);
+        let mut effects = Vec::new();
+        let turn = self.engine.data.end_turn(&mut effects);
+        let Some(replica) = &mut self.replica else { unreachable!("nothing executes before the log is read") };
+        let term = replica.term();
+        let parts = effects.chunks(PART_BYTES_MAX);
+        let last_part = parts.len() - 1;
+        let mut first = None;
+        let mut last = replica.last();
+        for (index, part) in parts.enumerate() {
+            let payload = Payload { is_last: index == last_part, shard_ms, effects: part }.encode();
+            match replica.propose(payload) {
+                Ok(position) => {
+                    first.get_or_insert(position);
+                    last = position;
+                }
+                Err(refused) => {
+                    // Memory is ahead of the log for good: this replica must not go on.
+                    return self.fence(format!("a proposal was refused after execution: {refused}"), outputs);
+                }
+            }
+        }
+        let first = first.expect("a turn has effects");
+        self.proposed.push_back(Proposed { turn, first, last, term, proposed_ns: now.monotonic_ns });
+        self.pump(now, outputs);
+    }
+
+    /// Gives the replica something to do: a message, a completion, a tick. Ends the turn first.
+    pub fn drive(&mut self, now: Now, outputs: &mut Vec<Output>, input: impl FnOnce(&mut Replica)) {
+        self.end_turn(now, outputs);
+        if matches!(self.state, State::Fenced(_)) {
+            return;
+        }
+        if let Some(replica) = &mut self.replica {
+            input(replica);
+            self.pump(now, outputs);
+        }
+    }
+
+    /// Time passes: the log's timers, keys past their deadlines, waiting calls.
+    pub fn tick(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        self.drive(now, outputs, |replica| replica.tick(now.monotonic_ns));
+        self.refresh_availability_at(Some(now));
+        if self.state == State::Leading && self.engine.is_active_expire && !self.is_short_of_room() {
+            let shard_ms = self.clock.now_ms(now);
+            self.engine.set_time(now, shard_ms);
+            self.engine.data.expire_due(self.options.expired_per_tick_max);
+            if self.options.mutant == Some(Mutant::ExpiryNotLogged) {
+                self.engine.data.forget_effects();
+            }
+            self.end_turn(now, outputs);
+        }
+        self.check_waiting(now, outputs);
+        let processed = self.engine.stats.commands_processed;
+        self.engine.stats.operations.sample(processed, now.monotonic_ns);
+        (self.engine.log.commit_p50_us, self.engine.log.commit_p99_us) = self.commit_times.roll(now.monotonic_ns);
+    }
+
+    fn is_short_of_room(&self) -> bool {
+        self.room_bytes() < 1 << 20
+    }
+
+    /// Answers WAIT and WAITAOF whose condition or deadline came.
+    pub(crate) fn check_waiting(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        for id in self.waiting.clone() {
+            let (_, withheld) = self.pending_bytes(id);
+            let local = i64::from(withheld == 0);
+            let blocked = self.engine.sessions.get(id).and_then(|session| session.blocked.clone());
+            let is_late = |deadline_ns: Option<u64>| deadline_ns.is_some_and(|at| at <= now.monotonic_ns);
+            // This node has no replicas: none ever acknowledges.
+            match blocked {
+                Some(Blocked::Wait { replicas, deadline_ns }) if replicas <= 0 || is_late(deadline_ns) => {
+                    self.unblock(id, outputs, |reply| reply.integer(0));
+                }
+                Some(Blocked::WaitLog { local: wanted, replicas, deadline_ns })
+                    if (wanted <= local && replicas <= 0) || is_late(deadline_ns) =>
+                {
+                    self.unblock(id, outputs, |reply| {
+                        reply.array(2);
+                        reply.integer(local);
+                        reply.integer(0);
+                    });
+                }
+                Some(_) => {}
+                None => self.waiting.retain(|waiting| *waiting != id),
+            }
+        }
+    }
+
+    pub(crate) fn is_primary(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.role() == Role::Primary)
+    }
+}
+
+/// Times from proposal to commit over the last two windows.
+#[derive(Debug, Default)]
+pub struct CommitTimes {
+    current: LatencyHistogram,
+    previous: LatencyHistogram,
+    window_end_ns: u64,
+}
+
+const WINDOW_NS: u64 = 10_000_000_000;
+
+impl CommitTimes {
+    pub fn record(&mut self, duration_ns: u64) {
+        self.current.record(duration_ns);
+    }
+
+    /// Median and 99th percentile in microseconds; starts a new window when the last is full.
+    pub fn roll(&mut self, now_ns: u64) -> (u64, u64) {
+        if now_ns >= self.window_end_ns {
+            self.previous = std::mem::take(&mut self.current);
+            self.window_end_ns = now_ns + WINDOW_NS;
+        }
+        let shown = if self.current.count() > 0 { &self.current } else { &self.previous };
+        (shown.percentile(0.5), shown.percentile(0.99))
+    }
+}
