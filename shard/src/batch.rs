@@ -81,7 +81,7 @@ impl Shard {
 
     fn limits(&self, session: &Session) -> Limits {
         Limits {
-            bulk_bytes_max: self.engine.config.proto_max_bulk_len,
+            bulk_bytes_max: self.engine.config.settings().bulk_bytes_max,
             is_authenticated: session.is_authenticated,
             ..Limits::default()
         }

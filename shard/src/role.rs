@@ -89,6 +89,7 @@ impl Shard {
             return;
         }
         self.proposed.clear();
+        self.executed = None;
         self.begin_rebuild(outputs);
     }
 
@@ -119,6 +120,7 @@ impl Shard {
         }
         let Some(rebuild) = &mut self.rebuild else { return };
         rebuild.digest = Some(self.engine.data.digest());
+        self.executed = None;
         self.begin_rebuild(outputs);
     }
 

@@ -29,7 +29,7 @@ fn load(file: &str) -> Result<(Config, Vec<Line>), LoadError> {
 fn every_name_that_config_get_lists_can_be_set_to_what_it_reads() {
     let mut config = Config::new();
     let listed = config.get(b"*", matches_all);
-    assert!(listed.len() > 250, "{}", listed.len());
+    assert!(listed.len() >= 220, "{}", listed.len());
     for (name, value) in listed {
         let before = config.clone();
         match config.set(&[(name.as_bytes(), &value)], false) {

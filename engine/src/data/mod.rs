@@ -323,9 +323,9 @@ impl Data {
     }
 
     fn empty(&mut self, database: u8) {
-        let before = self.databases.flush(usize::from(database));
+        self.databases.flush(usize::from(database));
         if let Some(undo) = &mut self.recorder.undo {
-            undo.keep_database(database, before);
+            undo.keep_flush(database);
         }
     }
 
@@ -355,6 +355,11 @@ impl Data {
                 self.recorder.watches.changed(database, &key);
             }
         }
+    }
+
+    /// Frees about so many entries of flushed databases; gives whether more are left.
+    pub fn free_flushed(&mut self, entries_max: usize) -> bool {
+        self.databases.free_flushed(entries_max)
     }
 
     /// Deletes keys past their deadlines, the earliest first, at most `count_max`; gives how many.
@@ -449,6 +454,12 @@ impl Data {
         self.recorder.uncommitted.commit(turn);
     }
 
+    /// Every ended turn is committed.
+    pub fn commit_all(&mut self) {
+        let current = self.recorder.uncommitted.current();
+        self.recorder.uncommitted.commit(Turn(current.0 - 1));
+    }
+
     /// The last committed turn.
     pub fn committed_turn(&self) -> Turn {
         self.recorder.uncommitted.committed()
@@ -528,10 +539,7 @@ impl Data {
                         }
                     }
                 }
-                Replaced::Database { database, before } => {
-                    let before = before.expect("no snapshot runs while a database is flushed with a way back");
-                    self.databases[usize::from(database)] = *before;
-                }
+                Replaced::Flushed { database } => self.databases.unflush(usize::from(database)),
                 Replaced::Swapped { first, second } => self.databases.swap(usize::from(first), usize::from(second)),
             }
         }
