@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use ramkeep_log::*;
 
+pub mod cluster;
+
 pub const SECTOR: u32 = 512;
 
 pub fn layout() -> Layout {
@@ -89,6 +91,15 @@ impl Disk {
                 };
                 let at = (place.0, place.1 + index * SECTOR as usize + lost_from);
                 self.replace(at, &sector[lost_from..]);
+            }
+        }
+    }
+
+    /// The power fails: of each write in flight the first, third, … sector is there.
+    pub fn lose_odd_sectors(&mut self) {
+        for ((file, offset), bytes) in self.take_in_flight() {
+            for (index, sector) in bytes.chunks(SECTOR as usize).enumerate().step_by(2) {
+                self.replace((file, offset + index * SECTOR as usize), sector);
             }
         }
     }
@@ -304,6 +315,7 @@ impl Node {
     pub fn sync_vote(&mut self, now_ns: u64) {
         if let Some((generation, slot, bytes)) = self.disk.saving.take() {
             put(&mut self.disk.vote, slot * SECTOR as usize, &bytes);
+            self.disk.unsynced.retain(|(place, _)| *place != (None, slot * SECTOR as usize));
             self.replica.saved(generation, now_ns);
         }
     }
