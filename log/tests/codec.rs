@@ -1,11 +1,9 @@
 //! Everything that is read from a wire or a disk: the same bytes back, and no panic from any bytes.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::cluster::Cluster;
-use common::*;
+use crate::common::cluster::Cluster;
+use crate::common::*;
 use proptest::prelude::*;
 use ramkeep_log::*;
 

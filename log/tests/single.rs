@@ -1,7 +1,6 @@
 //! One voter: what it acknowledged is there after any crash of its own disk.
 
-mod common;
-use common::*;
+use crate::common::*;
 use ramkeep_log::*;
 
 #[test]

@@ -1,9 +1,7 @@
 //! Three voters in one test: elections, commits, partitions, crashes, with messages as values.
 
-mod common;
-
-use common::cluster::{Cluster, id};
-use common::*;
+use crate::common::cluster::{Cluster, id};
+use crate::common::*;
 use ramkeep_log::*;
 
 #[test]

@@ -21,10 +21,8 @@
 //!
 //! X is a node's number, or `primary`, or `old`, the node last isolated, killed or failed.
 
-mod common;
-
-use common::cluster::{Cluster, id};
-use common::*;
+use crate::common::cluster::{Cluster, id};
+use crate::common::*;
 use ramkeep_log::*;
 
 struct Script {

@@ -324,7 +324,17 @@ pub async fn stop(node: &Rc<Node>) {
         }
         ramkeep_net::sleep(DRAIN_STEP).await;
     }
-    node.drive(|replica, _| replica.close());
+    wait_until_idle(node).await;
+    node.drive(|replica, _| {
+        if replica.is_idle() {
+            replica.close();
+        }
+    });
+    wait_until_idle(node).await;
+}
+
+/// Waits until nothing is being written.
+async fn wait_until_idle(node: &Rc<Node>) {
     for _ in 0..DRAIN_STEPS_MAX {
         let is_idle = node.shard.borrow().replica().is_none_or(Replica::is_idle) && node.log.is_idle();
         if is_idle || node.is_fenced.get() {

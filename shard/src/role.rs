@@ -124,6 +124,11 @@ impl Shard {
         self.begin_rebuild(outputs);
     }
 
+    /// The log could not be read again.
+    pub fn rebuild_failed(&mut self, why: String, outputs: &mut Vec<Output>) {
+        self.fence(format!("the log cannot be read again: {why}"), outputs);
+    }
+
     fn end_rebuild(&mut self, outputs: &mut Vec<Output>) {
         let Some(rebuild) = self.rebuild.take_if(|rebuild| rebuild.digest.is_some()) else { return };
         let digest = Some(self.engine.data.digest());

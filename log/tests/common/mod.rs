@@ -3,8 +3,6 @@
 //! The disk keeps what is synced and what is not apart: a write in flight becomes durable when it is completed; a
 //! power loss keeps a random subset of its sectors, the last of them torn inside.
 
-#![allow(dead_code, reason = "each test program uses its own part")]
-
 use std::collections::BTreeMap;
 
 use ramkeep_log::*;
@@ -163,7 +161,6 @@ pub fn recover_with(
 
 /// A replica with its disk.
 pub struct Node {
-    pub id: NodeId,
     pub replica: Replica,
     pub disk: Disk,
     pub committed: Vec<CommittedEntry>,
@@ -232,7 +229,6 @@ impl Node {
         options.cache_bytes_max = 8 << 10;
         let replica = Replica::new(options, recovered, seed, now_ns);
         Ok(Self {
-            id,
             replica,
             disk,
             committed,
