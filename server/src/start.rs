@@ -29,6 +29,8 @@ const SHARD: ShardId = ShardId(0);
 const PROGRESS_NS: u64 = 1_000_000_000;
 /// Longest wait for replies to leave at an orderly end, in steps of [`DRAIN_STEP`].
 const DRAIN_STEPS_MAX: usize = 500;
+/// How often a starting node looks whether it leads.
+const LEADING_STEP: Duration = Duration::from_millis(1);
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 /// What a node is started with.
@@ -172,6 +174,9 @@ pub async fn recover(
         shard.start(replica);
         shard.replayed(now, outputs);
     });
+    while !node.shard.borrow().is_leading() && !node.is_fenced.get() {
+        ramkeep_net::sleep(LEADING_STEP).await;
+    }
     Ok(report)
 }
 

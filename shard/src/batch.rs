@@ -211,7 +211,7 @@ impl Shard {
     }
 
     /// A whole turn and a part of a group fit without waiting.
-    fn room_wanted(&self) -> u64 {
+    pub(crate) fn room_wanted(&self) -> u64 {
         (self.options.turn_bytes_max as u64) * 4
     }
 }
