@@ -36,7 +36,7 @@ const FLAG_TRANSFERRED: u32 = 1;
 /// |     96 |     n | zero up to the sector's end                                       |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
-    /// Counts the saves.
+    /// Counts the saves; its lowest bit is the slot.
     pub generation: u64,
     /// Latest term seen.
     pub term: Term,
@@ -104,15 +104,20 @@ impl HardState {
         file
     }
 
-    /// Reads a vote file: the two slots one after the other.
+    /// Reads a vote file: the two slots one after the other. Its generation is such that the next one's slot is
+    /// the one that may be lost.
     pub fn read(layout: &Layout, member: NodeId, file: &[u8]) -> Result<Self, HardStateError> {
         let sector = layout.sector_bytes as usize;
         let slot = |number: usize| file.get(number * sector..(number + 1) * sector).unwrap_or(&[]);
         let first = Self::read_slot(layout, member, slot(0))?;
         let second = Self::read_slot(layout, member, slot(1))?;
-        let newer = |one: Self, two: Self| if one.generation > two.generation { one } else { two };
         match (first, second) {
-            (Some(one), Some(two)) => Ok(newer(one, two)),
+            // The newer one may live only in the page cache, so the next save goes to its slot once more, not to
+            // the only one that is certainly on disk.
+            (Some(one), Some(two)) => {
+                let newer = if one.generation > two.generation { one } else { two };
+                Ok(Self { generation: newer.generation + 1, ..newer })
+            }
             (Some(one), None) | (None, Some(one)) => Ok(one),
             (None, None) => Err(HardStateError::BothDamaged),
         }

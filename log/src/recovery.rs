@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::frame::{FRAME_HEAD_BYTES, Frame, FrameError};
 use crate::hard_state::HardState;
 use crate::mutant::Mutants;
+use crate::replica::Places;
 use crate::segment::{Layout, SegmentError, SegmentHead};
 use crate::types::{CommittedEntry, Entry, LogOffset, NodeId, Position, Term};
 
@@ -31,8 +32,6 @@ const READ_BYTES: u64 = 1 << 20;
 const STEP_FRAMES: usize = 1024;
 /// A file whose head was never written is a spare if so many bytes after it were not written either.
 const SPARE_BYTES: u64 = 1 << 20;
-/// The places of entries are noted to this many bytes.
-const PLACE_STRIDE_BYTES: u64 = 256 << 10;
 
 /// What recovery must know beforehand.
 #[derive(Clone, Copy, Debug)]
@@ -183,8 +182,7 @@ pub struct Recovered {
     pub terms: Vec<(Position, Term)>,
     /// All entries after `applied`.
     pub unapplied: Vec<Entry>,
-    /// Where frames stand.
-    pub places: Vec<(Position, LogOffset)>,
+    pub(crate) places: Places,
     /// Where the log goes on.
     pub tail: Tail,
 }
@@ -237,12 +235,13 @@ struct Replay {
     at_watermark: (u32, (Position, Term)),
     committed: Position,
     applied: Position,
+    base: Position,
     /// Not known to be committed.
     held: VecDeque<Entry>,
     /// Beyond the watermark, whether given out or not.
     unsure: VecDeque<(LogOffset, Entry)>,
     terms: Vec<(Position, Term)>,
-    places: Vec<(Position, LogOffset)>,
+    places: Places,
 }
 
 impl Recovery {
@@ -260,12 +259,13 @@ impl Recovery {
                 before: 0,
                 watermark: LogOffset(0),
                 at_watermark: (0, options.base),
-                committed: options.hard_state.committed,
+                committed: options.base.0,
                 applied: options.base.0,
+                base: options.base.0,
                 held: VecDeque::new(),
                 unsure: VecDeque::new(),
                 terms: vec![options.base],
-                places: Vec::new(),
+                places: Places::default(),
             },
             options,
             files,
@@ -358,7 +358,9 @@ impl Recovery {
             term,
             vote,
             base: options.base.0,
-            committed: replay.committed.min(last).max(replay.applied),
+            // The vote file's position holds for the log as a whole: an entry that it covers may be followed by the
+            // one that superseded it, so nothing was given out on its word.
+            committed: replay.committed.max(hard_state.committed).min(last),
             applied: replay.applied,
             last,
             terms: replay.terms,
@@ -395,10 +397,10 @@ impl Recovery {
                 if makes_sense { Ok(head) } else { Err(SegmentError::Checksum) }
             });
             self.buffer.clear();
-            if let Err(error) = head {
-                if !matches!(error, SegmentError::Blank | SegmentError::Checksum) {
-                    return Err(RecoveryError::Foreign { segment: file.segment, error });
-                }
+            if let Err(error) = head
+                && !matches!(error, SegmentError::Blank | SegmentError::Checksum)
+            {
+                return Err(RecoveryError::Foreign { segment: file.segment, error });
             }
             self.heads.insert(file.segment, head);
         }
@@ -517,7 +519,7 @@ impl Recovery {
             match found {
                 Ok(frame) => {
                     let payload = self.loaded.slice(at + FRAME_HEAD_BYTES..at + frame.length as usize);
-                    self.replay.take(&frame, payload, at == layout.sector_bytes as usize, entries);
+                    self.replay.take(&layout, &frame, payload, entries);
                     self.report.frames += 1;
                     at += frame.stride();
                 }
@@ -649,20 +651,14 @@ impl Replay {
         if is_entry && (frame.position > self.last.0.next() || frame.position == Position::ZERO) {
             return Err(FrameError::Misplaced("positions before it are missing"));
         }
-        // An entry that is on disk again, unchanged, is no contradiction.
-        if is_entry && frame.position <= self.applied && frame.term > self.last.1 {
+        // Below the base anything may have been superseded before the snapshot was made.
+        if is_entry && frame.position <= self.applied && frame.position > self.base {
             return Err(FrameError::Misplaced("it supersedes a committed entry"));
         }
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        frame: &Frame,
-        payload: Bytes,
-        starts_segment: bool,
-        entries: &mut Vec<CommittedEntry>,
-    ) {
+    fn take(&mut self, layout: &Layout, frame: &Frame, payload: Bytes, entries: &mut Vec<CommittedEntry>) {
         if frame.watermark > self.watermark {
             self.watermark = frame.watermark;
             self.at_watermark = (self.before, self.last);
@@ -671,7 +667,7 @@ impl Replay {
         self.before = frame.crc;
         self.committed = self.committed.max(frame.committed);
         if let Some(entry) = frame.entry(payload) {
-            self.note_place(entry.position, frame.offset, starts_segment);
+            self.places.note(layout, entry.position, frame.offset);
             while self.unsure.pop_back_if(|(_, unsure)| unsure.position >= entry.position).is_some() {}
             self.unsure.push_back((frame.offset, entry.clone()));
             self.append(entry);
@@ -684,7 +680,7 @@ impl Replay {
 
     fn append(&mut self, entry: Entry) {
         if entry.position <= self.applied {
-            self.last = self.last.max((entry.position, entry.term));
+            self.last = (entry.position, entry.term);
             return;
         }
         while self.held.pop_back_if(|held| held.position >= entry.position).is_some() {}
@@ -694,14 +690,6 @@ impl Replay {
         }
         self.last = (entry.position, entry.term);
         self.held.push_back(entry);
-    }
-
-    fn note_place(&mut self, position: Position, offset: LogOffset, starts_segment: bool) {
-        self.places.truncate(self.places.partition_point(|(from, _)| *from < position));
-        let is_far = self.places.last().is_none_or(|(_, last)| offset.0 >= last.0 + PLACE_STRIDE_BYTES);
-        if starts_segment || is_far {
-            self.places.push((position, offset));
-        }
     }
 }
 

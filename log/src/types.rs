@@ -109,7 +109,7 @@ pub struct Entry {
 
 impl Entry {
     /// The entry as appliers see it: without its payload where the origin's term does not match.
-    pub(crate) fn into_committed(self) -> CommittedEntry {
+    pub fn into_committed(self) -> CommittedEntry {
         let genuine = self.origin_term == self.term;
         let payload = if genuine { self.payload } else { Bytes::new() };
         CommittedEntry { position: self.position, term: self.term, payload }

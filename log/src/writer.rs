@@ -178,9 +178,10 @@ impl Writer {
         }
     }
 
-    /// Wants the last mark before an orderly stop.
+    /// Wants the last mark before an orderly stop, after which recovery has nothing to write again. To be called
+    /// when all is written.
     pub fn close(&mut self) {
-        if self.end != LogOffset(0) && self.current.is_some() {
+        if self.unmarked && self.is_idle() {
             self.mark_wanted = Some(FrameKind::Closing);
         }
     }
@@ -299,13 +300,13 @@ impl Writer {
             is_mark = false;
         }
         assert!(!self.rewriting || self.queue.is_empty(), "what recovery writes again fits one write");
-        if let Some(kind) = self.mark_wanted.take_if(|_| self.queue.is_empty()) {
-            if bytes.len() + stride_of(0) <= room && (is_mark || kind == FrameKind::Closing) {
-                let (position, term) = self.last;
-                let (origin_term, payload) = (Term(0), Bytes::new());
-                let mark = Entry { position, term, origin_term, kind: EntryKind::Normal, payload };
-                self.put_frame(kind, &mark, LogOffset(start), committed, bytes);
-            }
+        // A mark beside entries would say nothing new: the watermark stands in their frames as well.
+        let mark = self.mark_wanted.take_if(|_| self.queue.is_empty());
+        if let Some(kind) = mark.filter(|_| is_mark) {
+            let (position, term) = self.last;
+            let (origin_term, payload) = (Term(0), Bytes::new());
+            let mark = Entry { position, term, origin_term, kind: EntryKind::Normal, payload };
+            self.put_frame(kind, &mark, LogOffset(start), committed, bytes);
         }
         is_mark
     }

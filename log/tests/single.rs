@@ -1,7 +1,6 @@
 //! One voter: what it acknowledged is there after any crash of its own disk.
 
-mod common;
-use common::*;
+use crate::common::*;
 use ramkeep_log::*;
 
 #[test]
@@ -180,4 +179,92 @@ fn a_flipped_byte_below_the_watermark_is_always_detected() {
         }
     }
     assert!(detected > 1000, "detected {detected}, harmless {harmless}");
+}
+
+#[test]
+fn after_an_orderly_stop_nothing_is_written_again() {
+    let mut node = alone(Disk::new(ALONE), 8).unwrap();
+    node.replica.propose(b"last".to_vec()).unwrap();
+    node.run(0);
+    assert!(node.replica.is_idle());
+    node.replica.close();
+    node.run(0);
+    let again = alone(node.disk, 9).unwrap();
+    assert_eq!((again.report.rewritten_frames, again.report.torn), (0, None));
+    assert_eq!(again.payloads(), [b"last".to_vec()]);
+}
+
+#[test]
+fn without_space_for_a_segment_the_room_ends_and_comes_back() {
+    let mut node = alone(Disk::new(ALONE), 10).unwrap();
+    node.prepare_fails = true;
+    let mut taken = 0;
+    while node.replica.propose(vec![1; 1000]).is_ok() {
+        node.run(0);
+        taken += 1;
+    }
+    assert!(taken > 10, "what was prepared is used");
+    assert_eq!(node.replica.propose(vec![1; 1000]), Err(Refused::NoRoom));
+    assert_eq!(node.replica.fenced(), None);
+    node.prepare_fails = false;
+    for tick in 1..50 {
+        node.replica.tick(tick * TICK_NS);
+        node.run(tick * TICK_NS);
+    }
+    assert!(node.replica.propose(vec![1; 1000]).is_ok());
+}
+
+#[test]
+fn files_of_another_directory_shard_or_version_are_told_apart() {
+    let mut node = alone(Disk::new(ALONE), 11).unwrap();
+    for _ in 0..60 {
+        node.replica.propose(vec![2; 1000]).unwrap();
+        node.run(0);
+    }
+    let head = |disk: &Disk, at: usize, bytes: &[u8]| {
+        let mut disk = disk.clone();
+        let file = disk.segments.get_mut(&2).unwrap();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        let crc = crc32fast::hash(&file[4..SECTOR as usize]);
+        file[..4].copy_from_slice(&crc.to_le_bytes());
+        recover(&disk, ALONE).map(|_| ()).unwrap_err().to_string()
+    };
+    assert_eq!(head(&node.disk, 12, &[9]), "segment 2: format version 9, this program reads 1");
+    assert_eq!(head(&node.disk, 16, &[3]), "segment 2: belongs to shard 3, not 0");
+    assert_eq!(head(&node.disk, 32, &[7]), "segment 2: holds segment 7, not 2");
+    assert!(head(&node.disk, 40, &[1]).starts_with("segment 2: belongs to directory 01070707-"));
+    let mut missing = node.disk.clone();
+    missing.segments.remove(&2);
+    assert_eq!(recover(&missing, ALONE).unwrap_err(), RecoveryError::Missing { segment: 2 });
+    let mut damaged = node.disk.clone();
+    damaged.segments.get_mut(&2).unwrap()[300] ^= 1;
+    assert_eq!(recover(&damaged, ALONE).unwrap_err(), RecoveryError::DamagedHead { segment: 2 });
+    let mut short = node.disk;
+    short.segments.get_mut(&2).unwrap().truncate(3000);
+    assert!(matches!(recover(&short, ALONE).unwrap_err(), RecoveryError::Damaged { segment: 2, .. }));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn seeded_bugs_show_their_effect() {
+    let mut node = alone(Disk::new(ALONE), 12).unwrap();
+    for number in 0..10_u8 {
+        node.replica.propose(vec![number; 700]).unwrap();
+        node.run(0);
+    }
+    node.disk.segments.get_mut(&1).unwrap()[4000] ^= 1;
+    assert!(recover(&node.disk, ALONE).is_err());
+    let shortened =
+        recover_with(&node.disk, ALONE, Mutants { on: Some(Mutant::DamageTakenForTail) }).unwrap();
+    assert!(shortened.1.last < Position(6));
+
+    let on = Mutants { on: Some(Mutant::SyncErrorIgnored) };
+    let mut node = Node::start_with(Disk::new(ALONE), ALONE, &[ALONE], 1, 0, on).unwrap();
+    node.slow_disk = true;
+    let position = node.replica.propose(vec![1]).unwrap();
+    node.run(0);
+    let (segment, offset, bytes) = node.disk.in_flight.take().unwrap();
+    node.replica.write_failed(Written { segment, offset, bytes }, 0);
+    node.run(0);
+    assert_eq!((node.replica.committed(), node.fenced), (position, None));
 }

@@ -33,7 +33,8 @@ pub mod trace;
 mod real;
 #[cfg(not(madsim))]
 pub use real::{
-    Clock, Conn, Host, JoinError, JoinHandle, Listener, ShutdownSignals, Sleep, run, sleep, spawn, timeout,
+    Clock, Conn, Host, JoinError, JoinHandle, Listener, ShutdownSignals, Sleep, run, sleep, spawn,
+    stopwatch_ns, timeout,
 };
 
 #[cfg(madsim)]
@@ -41,7 +42,7 @@ mod sim;
 #[cfg(madsim)]
 pub use sim::{
     Clock, Conn, Host, JoinError, JoinHandle, Link, Listener, NetworkCounts, NetworkOptions, NodeId,
-    ShutdownSignals, Sleep, World, WorldOptions, simulate, sleep, spawn, timeout,
+    ShutdownSignals, Sleep, World, WorldOptions, simulate, sleep, spawn, stopwatch_ns, timeout,
 };
 
 pub use disk::{Disk, LocalFuture, LogFile};

@@ -88,7 +88,7 @@ pub fn size_text(bytes: u64) -> String {
     }
     // Tenths are cut, not rounded: 1023.99 KiB must not read as 1024.0 KiB.
     let unit = (bytes.ilog2() / 10).min(5);
-    let tenths = u128::from(bytes) * 10 >> (10 * unit);
+    let tenths = (u128::from(bytes) * 10) >> (10 * unit);
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit as usize - 1])
 }
 

@@ -239,7 +239,23 @@ impl Shard {
         self.connections.get(&session).is_some_and(|connection| {
             !connection.is_blocked
                 && connection.outbox.withheld_bytes(committed) < self.options.withheld_bytes_max
-        })
+        }) && !self.is_waiting_for_room()
+    }
+
+    /// Whether the session's client reads too slowly for the limit that holds for it.
+    pub fn is_over_output_limit(&mut self, session: SessionId) -> bool {
+        let (pending, _) = self.pending_bytes(session);
+        let limit = self.engine.config.settings().output_limits.normal.hard_bytes;
+        let is_over = limit > 0 && pending as u64 > limit;
+        if is_over {
+            self.engine.stats.output_buffer_limit_disconnections += 1;
+        }
+        is_over
+    }
+
+    /// Sessions whose replies wait for a commit, at most two are counted.
+    pub fn withholding_sessions(&self) -> usize {
+        self.gate.sessions_up_to_two()
     }
 
     /// Whether any reply waits for a commit.

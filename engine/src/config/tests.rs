@@ -317,8 +317,7 @@ fn files_that_include_each_other_end_in_an_error() {
 
 #[test]
 fn check_tells_of_every_line() {
-    let file =
-        "port 7000\nport seven\nappendonly yes\ntls-port 6380\nrequirepass secret\nuser alice on\nfoo\n";
+    let file = "port 7000\nport seven\nappendonly yes\ntls-port 6380\nrequirepass secret\nuser alice on\nfoo\nuser default on nopass ~* &* +@all\n";
     let told: Vec<String> = check("f", file.as_bytes())
         .into_iter()
         .map(|line| format!("{} {} {} | {}", line.number, line.treatment.name(), line.value, line.reason))
@@ -333,6 +332,7 @@ fn check_tells_of_every_line() {
             "5 honoured (not shown) | ",
             "6 refused alice on | there is one user, 'default', with the password of 'requirepass'",
             "7 invalid (not shown) | there is no directive 'foo'",
+            "8 honoured default on nopass ~* &* +@all | ",
         ]
     );
 }

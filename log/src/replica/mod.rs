@@ -12,6 +12,8 @@
 mod guard;
 mod lease;
 mod options;
+mod output;
+mod places;
 mod promises;
 mod storage;
 
@@ -26,7 +28,7 @@ use crate::hard_state::HardState;
 use crate::inspect::Inspector;
 use crate::message::Message;
 use crate::recovery::Recovered;
-use crate::types::{CommittedEntry, Entry, EntryKind, NodeId, Position, Term};
+use crate::types::{Entry, EntryKind, NodeId, Position, Term};
 use crate::writer::{Writer, Written};
 
 use guard::{Facts, Verdict};
@@ -35,149 +37,14 @@ use promises::Promises;
 use storage::{Fetch, Start, Storage};
 
 pub use options::{Options, OptionsError};
+pub use output::{FenceReason, Output, Refused, Role};
+pub(crate) use places::Places;
 pub(crate) use storage::{from_raft, to_raft};
 
 /// A spare segment that could not be made is asked for again after this time.
 const PREPARE_RETRY_NS: u64 = 1_000_000_000;
 /// Messages to a peer that may be under way unanswered.
 const MESSAGES_IN_FLIGHT: usize = 256;
-
-/// What a replica is to its shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Follows a primary, or waits for one.
-    Follower,
-    /// Asks for votes.
-    Candidate,
-    /// Leads: the only one that takes commands.
-    Primary,
-}
-
-/// What the replica wants done. In the order given; files of different kinds need no order between them.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// Send to a peer; may be lost.
-    Send {
-        /// The peer.
-        to: NodeId,
-        /// What to tell it.
-        message: Message,
-    },
-    /// Write durably, then call [`Replica::written`] with the same buffer; on any error
-    /// [`Replica::write_failed`]. At most one is asked for at a time.
-    Write {
-        /// Segment to write to; it was prepared before.
-        segment: u64,
-        /// Where in it; a multiple of the sector size.
-        offset: u64,
-        /// Whole sectors.
-        bytes: Vec<u8>,
-    },
-    /// Make the segment: `bytes` zeros, synced with its directory; then [`Replica::prepared`] or
-    /// [`Replica::prepare_failed`].
-    Prepare {
-        /// Number of the segment.
-        segment: u64,
-        /// Its size.
-        bytes: u64,
-    },
-    /// Remove the dead segments and cut the file of the last live one down: what recovery read of them has been
-    /// written again. May fail without harm.
-    Discard {
-        /// Segments that hold nothing of the log.
-        segments: Vec<u64>,
-        /// Segment whose bytes from this length on are void.
-        cut: Option<(u64, u64)>,
-    },
-    /// Write durably to slot × sector size of the vote file, then call [`Replica::saved`]; on any error
-    /// [`Replica::save_failed`].
-    SaveHardState {
-        /// Names this save.
-        generation: u64,
-        /// Slot 0 or 1.
-        slot: usize,
-        /// One sector.
-        bytes: Vec<u8>,
-    },
-    /// Entries that a majority holds and that are durable here: in order, each exactly once. The primary has
-    /// executed its own already; it releases replies by [`Replica::committed`], which may be further on.
-    Committed {
-        /// The entries.
-        entries: Vec<CommittedEntry>,
-    },
-    /// Role or term changed.
-    RoleChanged {
-        /// The role from now on.
-        role: Role,
-        /// The term from now on.
-        term: Term,
-    },
-    /// A round begun by [`Replica::read_index`] is over: a majority still follows this primary.
-    ReadReady {
-        /// As given.
-        context: u64,
-        /// What must be applied before the read is answered.
-        position: Position,
-    },
-    /// Read old frames for a lagging peer, then call [`Replica::fetched`].
-    Fetch {
-        /// First position wanted.
-        from: Position,
-        /// End of the positions wanted.
-        to: Position,
-        /// Segment to read.
-        segment: u64,
-        /// Where to begin.
-        offset: u64,
-        /// How much to read, at most; the segment may end before.
-        bytes: u64,
-    },
-    /// The replica has stopped for good: its process must end or recover anew from disk.
-    Fenced {
-        /// Why.
-        reason: FenceReason,
-    },
-}
-
-/// Why a replica stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FenceReason {
-    /// A write to the log failed: what is on disk is unknown.
-    #[error("a write to the log failed")]
-    WriteFailed,
-    /// Term and vote could not be saved.
-    #[error("a write to the vote file failed")]
-    SaveFailed,
-    /// The leader counted on entries that this replica does not have any more.
-    #[error("entries that were durable here are gone")]
-    LostDurable,
-    /// Old entries could not be read back.
-    #[error("old entries cannot be read back")]
-    FetchFailed,
-    /// A committed entry is of a kind that this version does not understand; it must not be skipped.
-    #[error("a committed entry of unknown kind")]
-    UnknownEntry,
-}
-
-/// Why a proposal was not taken. None of these leaves anything in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Not the primary.
-    #[error("not the primary")]
-    NotPrimary,
-    /// Leadership is being handed over.
-    #[error("leadership is being handed over")]
-    Transferring,
-    /// Stopped for good.
-    #[error("the replica has stopped")]
-    Fenced,
-    /// Larger than an entry may be.
-    #[error("the entry is too large")]
-    TooLarge,
-    /// No room in the zeroed segments, or too much is uncommitted.
-    #[error("the log has no room")]
-    NoRoom,
-}
 
 /// What becomes valid when it is durable.
 #[derive(Debug)]
@@ -203,7 +70,8 @@ pub struct Replica {
     fetching: Option<Fetch>,
     is_active: bool,
     rewritten_entries: u64,
-    discard: Option<(Vec<u64>, Option<(u64, u64)>)>,
+    /// What to discard once the first write is done.
+    discard: Option<Output>,
     next_tick_ns: u64,
     held_off_until_ns: u64,
     heartbeat_ticks_elapsed: usize,
@@ -226,7 +94,9 @@ impl Replica {
         options.check().expect("options are checked by the caller");
         let held_off_ns = options.hold_off_ticks as u64 * options.tick_ns();
         let rewritten_entries = recovered.tail.rewrite.len() as u64;
-        let discard = (recovered.tail.dead.clone(), recovered.tail.void_from);
+        let (dead, void_from) = (recovered.tail.dead.clone(), recovered.tail.void_from);
+        let has_void = !dead.is_empty() || void_from.is_some();
+        let discard = has_void.then_some(Output::Discard { segments: dead, cut: void_from });
         let promise = HardState {
             term: recovered.term,
             vote: recovered.vote,
@@ -244,6 +114,7 @@ impl Replica {
             last: recovered.last,
             unapplied: recovered.unapplied,
             places: recovered.places,
+            layout: options.layout,
             cache_bytes_max: options.cache_bytes_max,
         });
         let config = raft_config(&options, recovered.applied);
@@ -261,7 +132,7 @@ impl Replica {
             fetching: None,
             is_active: false,
             rewritten_entries,
-            discard: Some(discard).filter(|(dead, cut)| !dead.is_empty() || cut.is_some()),
+            discard,
             next_tick_ns: now_ns + options.tick_ns(),
             held_off_until_ns: now_ns + held_off_ns,
             heartbeat_ticks_elapsed: 0,
@@ -670,14 +541,11 @@ impl Replica {
         let committed = self.committed().min(self.persisted());
         self.writer.poll(committed, self.prepare_retry_ns.is_none(), outputs);
         for (position, offset) in self.writer.take_places() {
-            let starts_segment = self.options.layout.within(offset) == self.options.layout.sector();
-            self.raw.mut_store().note_place(position, offset, starts_segment);
+            self.raw.mut_store().note_place(position, offset);
         }
         self.promises.poll(outputs);
         if self.writer.has_begun() {
-            if let Some((segments, cut)) = self.discard.take() {
-                outputs.push(Output::Discard { segments, cut });
-            }
+            outputs.extend(self.discard.take());
         }
     }
 
@@ -689,8 +557,7 @@ impl Replica {
         let Some(place) = self.raw.store().place_of(fetch.from) else { return };
         let layout = &self.options.layout;
         let offset = layout.within(place);
-        let wanted =
-            storage::PLACE_STRIDE_BYTES + self.options.entry_bytes_max + self.options.message_bytes_max;
+        let wanted = places::STRIDE_BYTES + self.options.entry_bytes_max + self.options.message_bytes_max;
         outputs.push(Output::Fetch {
             from: fetch.from,
             to: fetch.to,
@@ -788,5 +655,121 @@ fn raft_config(options: &Options, applied: Position) -> raft::Config {
         batch_append: true,
         max_committed_size_per_ready: options.committed_bytes_max,
         ..raft::Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Layout;
+    use crate::types::{CommittedEntry, ShardId, Uuid};
+
+    fn follower() -> Replica {
+        let layout = Layout {
+            shard: ShardId(0),
+            directory: Uuid([1; 16]),
+            cluster: Uuid([2; 16]),
+            sector_bytes: 512,
+            segment_bytes: 64 << 10,
+        };
+        let (me, peer) = (NodeId(1), NodeId(2));
+        let options = Options::new(layout, me, vec![me, peer]);
+        let recovered = Recovered {
+            tail: crate::recovery::Tail { next_segment: 1, ..Default::default() },
+            terms: vec![Default::default()],
+            ..Recovered::default()
+        };
+        let mut replica = Replica::new(options, recovered, 1, 0);
+        let _ = run(&mut replica);
+        replica
+    }
+
+    /// Does what the disk would do; gives back what was handed out.
+    fn run(replica: &mut Replica) -> Vec<CommittedEntry> {
+        let mut committed = Vec::new();
+        loop {
+            let mut outputs = Vec::new();
+            replica.drain(&mut outputs);
+            if outputs.is_empty() {
+                return committed;
+            }
+            for output in outputs {
+                match output {
+                    Output::Write { segment, offset, bytes } => {
+                        replica.written(Written { segment, offset, bytes }, 0)
+                    }
+                    Output::Prepare { segment, .. } => replica.prepared(segment, 0),
+                    Output::SaveHardState { generation, .. } => replica.saved(generation, 0),
+                    Output::Committed { entries } => committed.extend(entries),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn message(kind: MessageType, term: u64) -> RaftMessage {
+        let mut message = RaftMessage { from: 2, to: 1, term, ..RaftMessage::default() };
+        message.set_msg_type(kind);
+        message
+    }
+
+    fn entry(position: u64, origin_term: u64) -> raft::eraftpb::Entry {
+        to_raft(Entry {
+            position: Position(position),
+            term: Term(3),
+            origin_term: Term(origin_term),
+            kind: EntryKind::Normal,
+            payload: bytes::Bytes::from_static(b"payload"),
+        })
+    }
+
+    #[test]
+    fn an_entry_of_another_origin_is_handed_out_without_its_payload() {
+        let mut replica = follower();
+        let mut append = message(MessageType::MsgAppend, 3);
+        append.entries = vec![entry(1, 3), entry(2, 2)].into();
+        append.commit = 2;
+        replica.receive(NodeId(2), Message(append), 0);
+        let payloads: Vec<_> = run(&mut replica).into_iter().map(|entry| entry.payload).collect();
+        assert_eq!(payloads, ["payload", ""]);
+    }
+
+    #[test]
+    fn a_forwarded_proposal_is_dropped() {
+        let mut replica = follower();
+        let mut heartbeat = message(MessageType::MsgHeartbeat, 3);
+        heartbeat.commit = 0;
+        replica.receive(NodeId(2), Message(heartbeat), 0);
+        let mut proposal = message(MessageType::MsgPropose, 0);
+        proposal.entries = vec![entry(0, 3)].into();
+        let mut outputs = Vec::new();
+        replica.drain(&mut outputs);
+        let _ = run(&mut replica);
+        replica.receive(NodeId(2), Message(proposal), 0);
+        outputs.clear();
+        replica.drain(&mut outputs);
+        assert_eq!(outputs, [], "it is neither taken nor sent on");
+    }
+
+    #[test]
+    fn a_heartbeat_beyond_the_log_means_that_durable_entries_are_gone() {
+        let mut replica = follower();
+        let mut heartbeat = message(MessageType::MsgHeartbeat, 3);
+        heartbeat.commit = 7;
+        replica.receive(NodeId(2), Message(heartbeat), 0);
+        assert_eq!(replica.fenced(), Some(FenceReason::LostDurable));
+    }
+
+    #[test]
+    fn a_change_of_members_stops_a_version_that_does_not_know_them() {
+        let mut replica = follower();
+        let mut append = message(MessageType::MsgAppend, 3);
+        let mut change = entry(1, 3);
+        change.set_entry_type(raft::eraftpb::EntryType::EntryConfChangeV2);
+        append.entries = vec![change].into();
+        append.commit = 1;
+        replica.receive(NodeId(2), Message(append), 0);
+        assert_eq!(run(&mut replica), []);
+        assert_eq!(replica.fenced(), Some(FenceReason::UnknownEntry));
     }
 }

@@ -112,7 +112,7 @@ impl Options {
         let fits = self.layout.is_sound()
             && self.layout.shard == self.shard
             && self.entry_bytes_max > FRAME_HEAD_BYTES as u64
-            && self.entry_bytes_max + 8 <= Writer::payload_bytes_max(&self.layout);
+            && self.entry_bytes_max <= Writer::payload_bytes_max(&self.layout);
         if fits { Ok(()) } else { Err(OptionsError::Sizes) }
     }
 

@@ -12,11 +12,10 @@ use std::collections::VecDeque;
 use raft::eraftpb::{ConfState, Entry as RaftEntry, HardState as RaftHardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, StorageError};
 
+use super::places::Places;
 use crate::frame::FRAME_HEAD_BYTES;
+use crate::segment::Layout;
 use crate::types::{Entry, EntryKind, LogOffset, NodeId, Position, Term};
-
-/// The places of entries on disk are known to this many bytes: one entry of the index for each stretch.
-pub(super) const PLACE_STRIDE_BYTES: u64 = 256 << 10;
 
 /// Old entries that Raft asked for.
 #[derive(Debug)]
@@ -38,8 +37,8 @@ pub(super) struct Storage {
     cache: VecDeque<Entry>,
     cache_bytes: u64,
     cache_bytes_max: u64,
-    /// Where frames stand: the frame of this position begins at or after this offset.
-    places: Vec<(Position, LogOffset)>,
+    places: Places,
+    layout: Layout,
     wanted: RefCell<Option<Fetch>>,
     fetched: Vec<Entry>,
 }
@@ -54,16 +53,19 @@ pub(super) struct Start {
     pub terms: Vec<(Position, Term)>,
     pub last: Position,
     pub unapplied: Vec<Entry>,
-    pub places: Vec<(Position, LogOffset)>,
+    pub places: Places,
+    pub layout: Layout,
     pub cache_bytes_max: u64,
 }
 
 impl Storage {
     pub fn new(start: Start) -> Self {
-        let mut hard_state = RaftHardState::default();
-        hard_state.term = start.term.0;
-        hard_state.vote = start.vote.0;
-        hard_state.commit = start.committed.0;
+        let hard_state = RaftHardState {
+            term: start.term.0,
+            vote: start.vote.0,
+            commit: start.committed.0,
+            ..RaftHardState::default()
+        };
         let cache_bytes = start.unapplied.iter().map(size_of_entry).sum();
         Self {
             voters: start.voters.iter().map(|voter| voter.0).collect(),
@@ -75,6 +77,7 @@ impl Storage {
             cache_bytes,
             cache_bytes_max: start.cache_bytes_max,
             places: start.places,
+            layout: start.layout,
             wanted: RefCell::new(None),
             fetched: Vec::new(),
         }
@@ -98,19 +101,14 @@ impl Storage {
         self.cache.push_back(entry);
     }
 
-    /// Notes where a frame begins. A stretch of the index never spans two segments.
-    pub fn note_place(&mut self, position: Position, offset: LogOffset, starts_segment: bool) {
-        self.places.truncate(self.places.partition_point(|(from, _)| *from < position));
-        let is_far = self.places.last().is_none_or(|(_, last)| offset.0 >= last.0 + PLACE_STRIDE_BYTES);
-        if starts_segment || is_far {
-            self.places.push((position, offset));
-        }
+    /// Notes where a frame begins.
+    pub fn note_place(&mut self, position: Position, offset: LogOffset) {
+        self.places.note(&self.layout, position, offset);
     }
 
     /// Where to begin reading for `position`.
     pub fn place_of(&self, position: Position) -> Option<LogOffset> {
-        let after = self.places.partition_point(|(from, _)| *from <= position);
-        after.checked_sub(1).map(|index| self.places[index].1)
+        self.places.of(position)
     }
 
     /// Forgets old entries above the cache's bound, but none beyond `kept_from`.
@@ -239,9 +237,12 @@ fn size_of_entry(entry: &Entry) -> u64 {
 
 /// An entry in the library's form. The term of its origin travels in the context.
 pub(crate) fn to_raft(entry: Entry) -> RaftEntry {
-    let mut raft_entry = RaftEntry::default();
-    raft_entry.index = entry.position.0;
-    raft_entry.term = entry.term.0;
+    let mut raft_entry = RaftEntry {
+        index: entry.position.0,
+        term: entry.term.0,
+        data: entry.payload,
+        ..RaftEntry::default()
+    };
     raft_entry.set_entry_type(match entry.kind {
         EntryKind::Normal => raft::eraftpb::EntryType::EntryNormal,
         EntryKind::ConfChange => raft::eraftpb::EntryType::EntryConfChangeV2,
@@ -249,7 +250,6 @@ pub(crate) fn to_raft(entry: Entry) -> RaftEntry {
     if entry.origin_term != Term(0) {
         raft_entry.context = origin_context(entry.origin_term).into();
     }
-    raft_entry.data = entry.payload;
     raft_entry
 }
 

@@ -3,11 +3,11 @@
 //! The disk keeps what is synced and what is not apart: a write in flight becomes durable when it is completed; a
 //! power loss keeps a random subset of its sectors, the last of them torn inside.
 
-#![allow(dead_code, reason = "each test program uses its own part")]
-
 use std::collections::BTreeMap;
 
 use ramkeep_log::*;
+
+pub mod cluster;
 
 pub const SECTOR: u32 = 512;
 
@@ -93,6 +93,15 @@ impl Disk {
         }
     }
 
+    /// The power fails: of each write in flight the first, third, … sector is there.
+    pub fn lose_odd_sectors(&mut self) {
+        for ((file, offset), bytes) in self.take_in_flight() {
+            for (index, sector) in bytes.chunks(SECTOR as usize).enumerate().step_by(2) {
+                self.replace((file, offset + index * SECTOR as usize), sector);
+            }
+        }
+    }
+
     fn take_in_flight(&mut self) -> Vec<(Place, Vec<u8>)> {
         let log =
             self.in_flight.take().map(|(segment, offset, bytes)| ((Some(segment), offset as usize), bytes));
@@ -152,7 +161,6 @@ pub fn recover_with(
 
 /// A replica with its disk.
 pub struct Node {
-    pub id: NodeId,
     pub replica: Replica,
     pub disk: Disk,
     pub committed: Vec<CommittedEntry>,
@@ -221,7 +229,6 @@ impl Node {
         options.cache_bytes_max = 8 << 10;
         let replica = Replica::new(options, recovered, seed, now_ns);
         Ok(Self {
-            id,
             replica,
             disk,
             committed,
@@ -304,6 +311,7 @@ impl Node {
     pub fn sync_vote(&mut self, now_ns: u64) {
         if let Some((generation, slot, bytes)) = self.disk.saving.take() {
             put(&mut self.disk.vote, slot * SECTOR as usize, &bytes);
+            self.disk.unsynced.retain(|(place, _)| *place != (None, slot * SECTOR as usize));
             self.replica.saved(generation, now_ns);
         }
     }

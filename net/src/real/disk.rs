@@ -41,7 +41,11 @@ impl RealDisk {
     pub fn open(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         if let Some(parent) = directory.canonicalize()?.parent() {
-            sync_directory(parent)?;
+            match sync_directory(parent) {
+                // A directory made for us in a place that we may not read is its maker's to keep.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                outcome => outcome?,
+            }
         }
         let lock = lock_directory(directory)?;
         for name in names(directory)? {

@@ -102,6 +102,19 @@ impl Host {
         spawn(future)
     }
 
+    /// The whole thread stands still, as if the machine had stopped for it.
+    #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
+    pub fn stand_still(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    /// All of standard input.
+    pub fn read_standard_input(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        io::Read::read_to_end(&mut io::stdin().lock(), &mut text)?;
+        Ok(text)
+    }
+
     /// Facts about the process.
     pub fn facts(&self) -> ProcessFacts {
         system::process_facts()
@@ -125,6 +138,11 @@ impl Host {
     /// Records an event where runs are compared, which is in simulation only.
     #[inline]
     pub fn trace(&self, _kind: &'static str, _numbers: &[u64]) {}
+}
+
+/// Nanoseconds of a clock that only measures how long work took.
+pub fn stopwatch_ns() -> u64 {
+    system::monotonic_ns()
 }
 
 /// Runs `future` to its end on a runtime of this thread; what it spawns ends with it.

@@ -100,6 +100,9 @@ impl Host {
         spawn(future)
     }
 
+    /// Standing still cannot be told from having run on: only waits take time here.
+    pub fn stand_still(&self, _duration: std::time::Duration) {}
+
     /// Facts about the process.
     pub fn facts(&self) -> ProcessFacts {
         let state = self.shared.state.borrow();

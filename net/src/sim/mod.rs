@@ -3,6 +3,7 @@
 //! | where | what |
 //! |---|---|
 //! | `world` | [`World`]: makes nodes, starts, kills, unplugs and pauses them, sets clocks, cuts links |
+//! | `link` | what a link is like: delays, chances, sizes of buffers; counts of what happened |
 //! | `network` | the link model: latency, stalls, cuts, bounded buffers, ends and resets of connections |
 //! | `connection` | [`Conn`] and [`Listener`] on it |
 //! | `disk` | the traits of [`crate::disk`] on the simulated disk, with its delays |
@@ -16,6 +17,7 @@ mod clock;
 mod connection;
 mod disk;
 mod host;
+mod link;
 mod network;
 mod time;
 mod world;
@@ -26,12 +28,17 @@ mod tests;
 pub use clock::Clock;
 pub use connection::{Conn, Listener};
 pub use host::{Host, ShutdownSignals};
+pub use link::{Link, NetworkCounts, NetworkOptions};
 pub use madsim::task::{JoinError, JoinHandle};
-pub use network::{Link, NetworkCounts, NetworkOptions};
 pub use time::{Sleep, sleep, timeout};
 pub use world::{NodeId, World, WorldOptions, simulate};
 
 use std::future::Future;
+
+/// Work takes no time here.
+pub fn stopwatch_ns() -> u64 {
+    0
+}
 
 /// Starts `future` as a task of the current node. Dropping the handle leaves it running.
 pub fn spawn<F: Future<Output: 'static> + 'static>(future: F) -> JoinHandle<F::Output> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::random::Draw;
-use crate::{Disk, LogFile, ShutdownSignal, timeout, yield_now};
+use crate::{ShutdownSignal, timeout, yield_now};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -126,7 +126,7 @@ fn a_slow_reader_stops_the_writer_and_no_byte_is_lost() {
         assert_eq!(received, bytes);
         writer.await.unwrap();
         let counts = world.network_counts();
-        assert!(counts.short > 100 && counts.writes_blocked > 0);
+        assert!(counts.short > 20 && counts.writes_blocked > 0, "{counts:?}");
     });
 }
 
@@ -292,7 +292,7 @@ fn a_completed_write_survives_a_power_loss_and_one_under_way_may() {
             while !completed.get() {
                 yield_now().await;
             }
-            sleep(Duration::from_nanos(world.rng("when").below(2_000_000))).await;
+            time::pause_ns(world.rng("when").below(600_000)).await;
             world.power_loss(node);
             let found = Rc::new(RefCell::new(Vec::new()));
             world.start(node, {
@@ -314,7 +314,7 @@ fn a_completed_write_survives_a_power_loss_and_one_under_way_may() {
         present += usize::from(is_present);
         absent += usize::from(!is_present);
     }
-    assert!(present > 0 && absent >= 0, "{present} {absent}");
+    assert!(present > 0 && absent > 0, "{present} {absent}");
 }
 
 #[test]
@@ -413,6 +413,8 @@ fn messy(seed: u64) -> (u64, u64) {
                 }
             }
         }
+        let counts = world.network_counts();
+        assert!(counts.short > 0 && counts.resets > 0 && counts.segments_held > 0, "{counts:?}");
         (world.trace().hash(), world.trace().count())
     })
 }
@@ -420,6 +422,7 @@ fn messy(seed: u64) -> (u64, u64) {
 #[test]
 fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     let first = messy(1);
+    println!("seed 1: hash {:016x} after {} events", first.0, first.1);
     assert_eq!(first, messy(1));
     assert_ne!(first.0, messy(2).0);
     assert!(first.1 > 1000, "{} events", first.1);

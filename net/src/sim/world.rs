@@ -8,9 +8,8 @@
 
 use super::clock::ClockError;
 use super::host::Host;
-use super::network::{
-    Connection, ConnectionId, Link, LinkState, Listening, NetworkCounts, NetworkOptions, Side,
-};
+use super::link::{Link, LinkState, NetworkCounts, NetworkOptions};
+use super::network::{Connection, ConnectionId, Listening, Side};
 use super::time::{Sleep, pause_ns};
 use crate::random::{Draw, Stream, stream};
 use crate::simdisk::SimDisk;
@@ -586,7 +585,8 @@ impl World {
         self.shared.state.borrow().record(self.shared.now_ns(), kind, node, numbers);
     }
 
-    /// Kills everything and lets the tasks go, so that a long row of worlds does not pile up.
+    /// Kills everything and lets go of what takes room, so that a long row of worlds does not pile up even if
+    /// tasks of the campaign are still waiting.
     async fn end(&self) {
         let count = self.shared.state.borrow().nodes.len() as u32;
         (0..count).for_each(|node| self.kill(NodeId(node)));
@@ -594,6 +594,8 @@ impl World {
         self.shared.change(|state, _| {
             state.connections.clear();
             state.events.clear();
+            let rng = state.rng.clone();
+            state.nodes.iter().for_each(|node| *node.disk.borrow_mut() = SimDisk::new(rng.clone(), 512, 0));
         });
     }
 }

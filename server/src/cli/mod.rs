@@ -3,6 +3,7 @@
 //! Not here: the command line itself (`options`), opening files and printing (`main`).
 
 pub mod config_check;
+pub mod log;
 
 /// What a subcommand prints, and how it ends.
 #[derive(Debug, PartialEq, Eq)]
