@@ -109,6 +109,11 @@ impl Data {
         self.hint = Some(Hint { address: key.as_ptr(), length: key.len(), at });
     }
 
+    /// The command is over: its arguments' addresses mean nothing any more.
+    pub fn clear_hint(&mut self) {
+        self.hint = None;
+    }
+
     pub fn set_now_ms(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
     }
