@@ -65,6 +65,7 @@ impl Extended {
     }
 
     /// The sum, rounded to the nearest, ties to even.
+    #[allow(clippy::should_implement_trait, reason = "the operator would hide that this rounds")]
     pub fn add(self, other: Extended) -> Extended {
         use Extended::{Finite, Infinite, NotANumber};
         match (self, other) {
