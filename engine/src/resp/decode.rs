@@ -7,6 +7,7 @@
 
 use super::args::Args;
 use super::inline;
+use crate::number::integer;
 use thiserror::Error;
 
 /// What a client may send.
@@ -35,6 +36,13 @@ const UNAUTHENTICATED_ARGUMENTS_MAX: u64 = 10;
 const UNAUTHENTICATED_BULK_BYTES_MAX: u64 = 16 << 10;
 /// A line that announces a length; longer ones are refused even before their end has arrived.
 const LENGTH_LINE_BYTES_MAX: usize = 64 << 10;
+/// Numbers of so many digits fit whatever is done with them.
+const SHORT_DIGITS_MAX: usize = 10;
+/// Places in a buffer are 32 bits wide.
+const BULK_BYTES_MAX: u64 = i32::MAX as u64;
+const SMALL_BUFFER_BYTES: usize = 16 << 10;
+/// Spans for which memory is kept after a long request that came in parts.
+const KEPT_SPANS_MAX: usize = 1024;
 
 /// Malformed bytes; the connection closes after this reply. The text comes after `ERR `.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -72,6 +80,8 @@ pub struct Request {
     pub count: u32,
     /// Offset in the buffer just behind it.
     pub end: u32,
+    /// Its arguments stand in the batch: those of inline requests may have had escapes.
+    is_inline: bool,
 }
 
 /// Requests found in one pass over a buffer; reused between passes.
@@ -79,11 +89,18 @@ pub struct Request {
 pub struct Batch {
     pub requests: Vec<Request>,
     pub spans: Vec<(u32, u32)>,
-    /// Arguments of inline requests with escapes, which do not stand in the buffer as they are.
+    /// Arguments of inline requests.
     unescaped: Vec<u8>,
 }
 
 impl Batch {
+    /// Adds the request whose spans stand from `first` on.
+    #[inline]
+    fn push(&mut self, first: usize, end: usize, is_inline: bool) {
+        let count = (self.spans.len() - first) as u32;
+        self.requests.push(Request { first: first as u32, count, end: end as u32, is_inline });
+    }
+
     pub fn clear(&mut self) {
         self.requests.clear();
         self.spans.clear();
@@ -94,19 +111,9 @@ impl Batch {
     #[inline]
     pub fn args<'a>(&'a self, buffer: &'a [u8], request: Request) -> Args<'a> {
         let spans = &self.spans[request.first as usize..(request.first + request.count) as usize];
-        let is_inline = self.inline_from(request);
-        Args::new(if is_inline { &self.unescaped } else { buffer }, spans)
-    }
-
-    /// Inline requests are marked by a span list that ends with a marker behind them.
-    fn inline_from(&self, request: Request) -> bool {
-        let behind = (request.first + request.count) as usize;
-        self.spans.get(behind) == Some(&INLINE_MARKER)
+        Args::new(if request.is_inline { &self.unescaped } else { buffer }, spans)
     }
 }
-
-/// Stands behind the spans of an inline request; no argument has this place and length.
-const INLINE_MARKER: (u32, u32) = (u32::MAX, u32::MAX);
 
 /// Outcome of one pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,19 +122,22 @@ pub struct Decoded {
     pub consumed: usize,
     /// Stands behind the last complete request; nothing after it is read.
     pub error: Option<ProtocolError>,
-    /// Bytes still missing for the argument being received, as far as announced.
+    /// Room to make for the argument being received: what is missing of it, but no more than has
+    /// arrived already or a small buffer, so that nobody reserves memory by announcing.
     pub bytes_wanted: usize,
 }
 
 /// Progress of the request that is not complete yet, in offsets from its first byte.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// Arguments still to come; `None` before the array's head was read.
-    missing: Option<u64>,
+    /// Arguments still to come; 0 between requests.
+    missing: u64,
     /// Arguments found so far.
     spans: Vec<(u32, u32)>,
     /// Where the next unread byte stands.
     at: usize,
+    /// Bytes behind `at` that hold no end of the line begun there.
+    scanned: usize,
     /// Length of the argument whose bytes are arriving.
     bulk: Option<usize>,
 }
@@ -140,6 +150,7 @@ enum Step {
 impl Decoder {
     /// Reads complete requests from the front of `buffer` into `batch`, at most `requests_max`.
     /// The caller drops the consumed bytes, and calls again with the rest and what has arrived.
+    /// Of a buffer beyond 4 GiB the end is not looked at.
     pub fn decode(
         &mut self,
         buffer: &[u8],
@@ -147,19 +158,21 @@ impl Decoder {
         requests_max: usize,
         limits: &Limits,
     ) -> Decoded {
+        let buffer = &buffer[..buffer.len().min(u32::MAX as usize)];
         let mut decoded = Decoded { consumed: 0, error: None, bytes_wanted: 0 };
         while batch.requests.len() < requests_max && decoded.consumed < buffer.len() {
             let start = decoded.consumed;
-            let is_array = self.missing.is_some() || buffer[start] == b'*';
-            let step = if is_array {
-                self.array(buffer, start, batch, limits)
+            let step = if self.missing > 0 {
+                self.resume(buffer, start, batch, limits)
+            } else if buffer[start] == b'*' {
+                self.begin(buffer, start, batch, limits)
             } else {
                 self.inline(buffer, start, batch, limits)
             };
             match step {
                 Ok(Step::Complete) => decoded.consumed = start + std::mem::take(&mut self.at),
                 Ok(Step::NeedsMore { wanted }) => {
-                    decoded.bytes_wanted = wanted;
+                    decoded.bytes_wanted = wanted.min(buffer.len().max(SMALL_BUFFER_BYTES));
                     break;
                 }
                 Err(error) => {
@@ -171,8 +184,9 @@ impl Decoder {
         decoded
     }
 
-    /// Reads on in the array that starts at `start`.
-    fn array(
+    /// Reads an array from its head. Its arguments go straight to the batch; only when it turns out
+    /// to be incomplete they are kept here.
+    fn begin(
         &mut self,
         buffer: &[u8],
         start: usize,
@@ -180,73 +194,167 @@ impl Decoder {
         limits: &Limits,
     ) -> Result<Step, ProtocolError> {
         let bytes = &buffer[start..];
-        if self.missing.is_none() {
-            let Some((count, end)) = length_line(bytes, 1, ProtocolError::ArrayLineTooLong)? else {
-                return Ok(Step::NeedsMore { wanted: 0 });
-            };
-            let count = count.ok_or(ProtocolError::ArrayLength)?;
-            if count > limits.arguments_max.cast_signed() {
-                return Err(ProtocolError::ArrayLength);
-            }
-            self.at = end;
-            if count <= 0 {
-                return Ok(Step::Complete);
-            }
-            if !limits.is_authenticated && count.cast_unsigned() > UNAUTHENTICATED_ARGUMENTS_MAX {
-                return Err(ProtocolError::UnauthenticatedArray);
-            }
-            self.missing = Some(count.cast_unsigned());
+        let Some(count) = self.length_line(bytes, ProtocolError::ArrayLineTooLong)? else {
+            return Ok(Step::NeedsMore { wanted: 0 });
+        };
+        let count = count.ok_or(ProtocolError::ArrayLength)?;
+        let Ok(count @ 1..) = u64::try_from(count) else {
+            return Ok(Step::Complete);
+        };
+        if count > limits.arguments_max {
+            return Err(ProtocolError::ArrayLength);
         }
-        let mut missing = self.missing.expect("set above or in an earlier pass");
-        while missing > 0 {
+        if !limits.is_authenticated && count > UNAUTHENTICATED_ARGUMENTS_MAX {
+            return Err(ProtocolError::UnauthenticatedArray);
+        }
+        self.missing = count;
+        let first = batch.spans.len();
+        let step = self.arguments(bytes, start, &mut batch.spans, limits);
+        match step {
+            Ok(Step::Complete) => batch.push(first, start + self.at, false),
+            Ok(Step::NeedsMore { .. }) => {
+                let base = start as u32;
+                self.spans.extend(batch.spans.drain(first..).map(|(at, length)| (at - base, length)));
+            }
+            Err(_) => batch.spans.truncate(first),
+        }
+        step
+    }
+
+    /// Reads on in the array that starts at `start`, of which a part was read before.
+    #[cold]
+    fn resume(
+        &mut self,
+        buffer: &[u8],
+        start: usize,
+        batch: &mut Batch,
+        limits: &Limits,
+    ) -> Result<Step, ProtocolError> {
+        let mut spans = std::mem::take(&mut self.spans);
+        let step = self.arguments(&buffer[start..], 0, &mut spans, limits)?;
+        if let Step::Complete = step {
+            let first = batch.spans.len();
+            let base = start as u32;
+            batch.spans.extend(spans.drain(..).map(|(at, length)| (at + base, length)));
+            batch.push(first, start + self.at, false);
+            spans.shrink_to(KEPT_SPANS_MAX);
+        }
+        self.spans = spans;
+        Ok(step)
+    }
+
+    /// Reads the missing arguments; their places, plus `base`, go to `spans`.
+    #[inline]
+    fn arguments(
+        &mut self,
+        bytes: &[u8],
+        base: usize,
+        spans: &mut Vec<(u32, u32)>,
+        limits: &Limits,
+    ) -> Result<Step, ProtocolError> {
+        while self.missing > 0 {
             let length = match self.bulk {
                 Some(length) => length,
                 None => match self.bulk_head(bytes, limits)? {
                     Some(length) => length,
-                    None => {
-                        self.missing = Some(missing);
-                        return Ok(Step::NeedsMore { wanted: 0 });
-                    }
+                    None => return Ok(Step::NeedsMore { wanted: 0 }),
                 },
             };
-            if bytes.len() < self.at + length + 2 {
+            let end = self.at + length + 2;
+            if bytes.len() < end {
                 self.bulk = Some(length);
-                self.missing = Some(missing);
-                return Ok(Step::NeedsMore { wanted: self.at + length + 2 - bytes.len() });
+                return Ok(Step::NeedsMore { wanted: end - bytes.len() });
             }
             self.bulk = None;
-            self.spans.push((self.at as u32, length as u32));
-            self.at += length + 2;
-            missing -= 1;
+            spans.push(((base + self.at) as u32, length as u32));
+            self.at = end;
+            self.missing -= 1;
         }
-        self.missing = None;
-        let first = batch.spans.len() as u32;
-        let offset = start as u32;
-        batch.spans.extend(self.spans.drain(..).map(|(at, length)| (at + offset, length)));
-        let count = batch.spans.len() as u32 - first;
-        batch.requests.push(Request { first, count, end: offset + self.at as u32 });
         Ok(Step::Complete)
     }
 
     /// Reads `$<length>\r\n` at the next unread byte.
+    #[inline]
     fn bulk_head(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
-        let rest = &bytes[self.at.min(bytes.len())..];
-        let Some(first) = rest.first() else { return Ok(None) };
-        if *first != b'$' {
-            return Err(ProtocolError::ExpectedBulk(*first));
+        match bytes.get(self.at) {
+            None => return Ok(None),
+            Some(b'$') => {}
+            Some(other) => return Err(ProtocolError::ExpectedBulk(*other)),
         }
-        let Some((length, end)) = length_line(rest, 1, ProtocolError::BulkLineTooLong)? else {
+        let Some(length) = self.length_line(bytes, ProtocolError::BulkLineTooLong)? else {
             return Ok(None);
         };
-        let length = length.filter(|length| *length >= 0).ok_or(ProtocolError::BulkLength)?.cast_unsigned();
-        if length > limits.bulk_bytes_max.min(u64::from(u32::MAX) / 2) {
+        let length = length.and_then(|length| u64::try_from(length).ok()).ok_or(ProtocolError::BulkLength)?;
+        if length > limits.bulk_bytes_max.min(BULK_BYTES_MAX) {
             return Err(ProtocolError::BulkLength);
         }
         if !limits.is_authenticated && length > UNAUTHENTICATED_BULK_BYTES_MAX {
             return Err(ProtocolError::UnauthenticatedBulk);
         }
-        self.at += end;
         Ok(Some(length as usize))
+    }
+
+    /// Reads the line at the next unread byte: a byte for its kind, a number, CRLF. The outer `None`:
+    /// the line is not complete; the inner one: it holds no number.
+    #[inline]
+    fn length_line(
+        &mut self,
+        bytes: &[u8],
+        too_long: ProtocolError,
+    ) -> Result<Option<Option<i64>>, ProtocolError> {
+        // Nearly all lengths: some digits and CRLF, all there.
+        let line = &bytes[self.at..];
+        let mut value = 0i64;
+        for (index, byte) in line.iter().enumerate().skip(1).take(SHORT_DIGITS_MAX + 1) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit <= 9 {
+                value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+            } else if *byte == b'\r' && index > 1 && index + 1 < line.len() && (line[1] != b'0' || index == 2)
+            {
+                self.at += index + 2;
+                self.scanned = 0;
+                return Ok(Some(Some(value)));
+            } else {
+                break;
+            }
+        }
+        self.any_length_line(line, too_long)
+    }
+
+    #[cold]
+    fn any_length_line(
+        &mut self,
+        line: &[u8],
+        too_long: ProtocolError,
+    ) -> Result<Option<Option<i64>>, ProtocolError> {
+        let Some(end) = self.find(line, b'\r') else {
+            return if line.len() > LENGTH_LINE_BYTES_MAX { Err(too_long) } else { Ok(None) };
+        };
+        if end > LENGTH_LINE_BYTES_MAX {
+            return Err(too_long);
+        }
+        // As in Redis, the byte behind CR is not looked at.
+        if end + 1 == line.len() {
+            return Ok(None);
+        }
+        self.at += end + 2;
+        self.scanned = 0;
+        Ok(Some(integer::parse(&line[1..end])))
+    }
+
+    /// Where the byte stands in a line; what was looked through is not looked through again.
+    fn find(&mut self, line: &[u8], byte: u8) -> Option<usize> {
+        let found = line[self.scanned..].iter().position(|other| *other == byte);
+        match found {
+            Some(index) => {
+                self.scanned += index;
+                Some(self.scanned)
+            }
+            None => {
+                self.scanned = line.len();
+                None
+            }
+        }
     }
 
     fn inline(
@@ -257,54 +365,278 @@ impl Decoder {
         limits: &Limits,
     ) -> Result<Step, ProtocolError> {
         let bytes = &buffer[start..];
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
-            if bytes.len() > limits.inline_bytes_max {
-                return Err(ProtocolError::InlineTooLong);
-            }
-            return Ok(Step::NeedsMore { wanted: 0 });
-        };
-        if end > limits.inline_bytes_max {
+        let end = self.find(bytes, b'\n');
+        if end.unwrap_or(bytes.len()) > limits.inline_bytes_max {
             return Err(ProtocolError::InlineTooLong);
         }
-        let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+        let Some(end) = end else {
+            return Ok(Step::NeedsMore { wanted: 0 });
+        };
+        self.scanned = 0;
         self.at = end + 1;
-        let first = batch.spans.len() as u32;
-        inline::split(line, &mut batch.unescaped, &mut batch.spans)
-            .map_err(|inline::Unbalanced| ProtocolError::UnbalancedQuotes)?;
-        let count = batch.spans.len() as u32 - first;
-        if count > 0 {
-            batch.spans.push(INLINE_MARKER);
-            batch.requests.push(Request { first, count, end: (start + self.at) as u32 });
+        let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+        let first = batch.spans.len();
+        if let Err(inline::Unbalanced) = inline::split(line, &mut batch.unescaped, &mut batch.spans) {
+            batch.spans.truncate(first);
+            return Err(ProtocolError::UnbalancedQuotes);
+        }
+        if batch.spans.len() > first {
+            batch.push(first, start + self.at, true);
         }
         Ok(Step::Complete)
     }
 }
 
-/// Reads digits up to CRLF, after `skip` bytes. `None`: the line is not complete. The number is
-/// `None` when it is none; the end is just behind the CRLF.
-#[inline]
-fn length_line(
-    bytes: &[u8],
-    skip: usize,
-    too_long: ProtocolError,
-) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
-    // Nearly all lengths: a few digits and CRLF.
-    let mut value = 0i64;
-    for (index, byte) in bytes.iter().enumerate().skip(skip).take(10) {
-        match byte {
-            b'0'..=b'9' => value = value * 10 + i64::from(byte - b'0'),
-            b'\r' if index > skip && bytes.get(index + 1) == Some(&b'\n') => {
-                let has_leading_zero = bytes[skip] == b'0' && index > skip + 1;
-                return Ok(Some(((!has_leading_zero).then_some(value), index + 2)));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    type Words = Vec<Vec<u8>>;
+
+    /// Feeds the parts one after another, as a connection would.
+    fn feed<'a>(
+        parts: impl Iterator<Item = &'a [u8]>,
+        requests_max: usize,
+        limits: &Limits,
+    ) -> (Vec<Words>, Option<ProtocolError>, usize) {
+        let (mut decoder, mut batch, mut buffer) = (Decoder::default(), Batch::default(), Vec::new());
+        let mut requests = Vec::new();
+        for part in parts {
+            buffer.extend_from_slice(part);
+            loop {
+                batch.clear();
+                let decoded = decoder.decode(&buffer, &mut batch, requests_max, limits);
+                for request in &batch.requests {
+                    assert!(request.end as usize <= decoded.consumed);
+                    requests.push(batch.args(&buffer, *request).iter().map(<[u8]>::to_vec).collect());
+                }
+                buffer.drain(..decoded.consumed);
+                assert!(decoded.bytes_wanted <= buffer.len().max(SMALL_BUFFER_BYTES));
+                if decoded.error.is_some() {
+                    return (requests, decoded.error, buffer.len());
+                }
+                if decoded.consumed == 0 || buffer.is_empty() {
+                    break;
+                }
             }
-            _ => break,
+        }
+        (requests, None, buffer.len())
+    }
+
+    /// What the bytes mean: words joined by `|`, one request behind another, the error, what is left.
+    fn read(bytes: &[u8], limits: &Limits) -> String {
+        let (requests, error, rest) = feed(std::iter::once(bytes), usize::MAX, limits);
+        let mut text = String::new();
+        for request in requests {
+            let words: Vec<String> = request.iter().map(|word| word.escape_ascii().to_string()).collect();
+            text += &format!("[{}]", words.join("|"));
+        }
+        if let Some(error) = error {
+            text += error.to_string().strip_prefix("Protocol error: ").expect("all errors begin so");
+        } else if rest > 0 {
+            text += &format!("+{rest}");
+        }
+        text
+    }
+
+    #[track_caller]
+    fn check(cases: &[(&str, &str)], limits: Limits) {
+        for (bytes, meaning) in cases {
+            assert_eq!(read(bytes.as_bytes(), &limits), *meaning, "{bytes:?}");
         }
     }
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\r') else {
-        return if bytes.len() > LENGTH_LINE_BYTES_MAX { Err(too_long) } else { Ok(None) };
-    };
-    if end + 1 >= bytes.len() {
-        return Ok(None);
+
+    #[test]
+    fn arrays_are_requests() {
+        check(
+            &[
+                ("*1\r\n$4\r\nPING\r\n", "[PING]"),
+                ("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n", "[GET|k][PING]"),
+                ("*2\r\n$3\r\nGET\r\n$0\r\n\r\n", "[GET|]"),
+                ("*2\r\n$4\r\nECHO\r\n$4\r\n\r\n\r\n\r\n", "[ECHO|\\r\\n\\r\\n]"),
+                ("*0\r\n*-1\r\n*-99\r\n*1\r\n$4\r\nPING\r\n", "[PING]"),
+                ("*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPI", "[PING]+10"),
+                ("*1\rX$4\rXPINGab*1\r\n$4\r\nPING\r\n", "[PING][PING]"),
+                ("*2147483647\r\n", "+13"),
+                ("*1\r\n$536870912\r\n", "+16"),
+            ],
+            Limits::default(),
+        );
     }
-    Ok(Some((crate::number::integer::parse(&bytes[skip.min(end)..end]), end + 2)))
+
+    #[test]
+    fn lines_are_requests() {
+        check(
+            &[
+                ("PING\r\n\r\n\n \r\nPING\n", "[PING][PING]"),
+                ("  SET\t k   v \r\n", "[SET|k|v]"),
+                (
+                    "ECHO \"a\\x41\\n\\r\\t\\b\\a\\\\\\\"\\q\" x\r\n",
+                    "[ECHO|aA\\n\\r\\t\\x08\\x07\\\\\\\"q|x]",
+                ),
+                ("ECHO \"\\x4\" \"\\xfF\"\r\n", "[ECHO|x4|\\xff]"),
+                ("ECHO 'a\\'b\\n\"'\r\n", "[ECHO|a\\'b\\\\n\\\"]"),
+                ("ECHO a\"b\"\r\n", "[ECHO|ab]"),
+                ("ECHO a\x0bb \x0bc\r\n", "[ECHO|a\\x0bb|c]"),
+                ("ECHO \"\"\r\n\"\"\r\n", "[ECHO|][]"),
+                ("ECHO \"a\"b\r\n", "unbalanced quotes in request"),
+                ("ECHO \"a\r\n", "unbalanced quotes in request"),
+                ("ECHO 'a\r\n", "unbalanced quotes in request"),
+                ("ECHO \"\\\r\n", "unbalanced quotes in request"),
+                ("PING\r\nECHO '\r\n", "[PING]unbalanced quotes in request"),
+                ("PING", "+4"),
+            ],
+            Limits::default(),
+        );
+    }
+
+    #[test]
+    fn malformed_arrays_are_refused_in_the_words_of_redis() {
+        check(
+            &[
+                ("*\r\n", "invalid multibulk length"),
+                ("*01\r\n", "invalid multibulk length"),
+                ("*+1\r\n", "invalid multibulk length"),
+                ("*1x\r\n", "invalid multibulk length"),
+                ("*2147483648\r\n", "invalid multibulk length"),
+                ("*99999999999999999999999\r\n", "invalid multibulk length"),
+                ("*1\r\n$-1\r\n", "invalid bulk length"),
+                ("*1\r\n$\r\n", "invalid bulk length"),
+                ("*1\r\n$+4\r\nPING\r\n", "invalid bulk length"),
+                ("*1\r\n$04\r\nPING\r\n", "invalid bulk length"),
+                ("*1\r\n$536870913\r\n", "invalid bulk length"),
+                ("*1\r\n$99999999999999999999\r\n", "invalid bulk length"),
+                ("*3\r\n$3\r\nSET\r\n$1\r\nx\r\nfooz\r\n", "expected '$', got 'f'"),
+                ("*1\r\nPING\r\n", "expected '$', got 'P'"),
+                ("*1\r\n\r\n", "expected '$', got ' '"),
+                ("*1\r\n$4\r\nPING\r\n*x\r\n", "[PING]invalid multibulk length"),
+            ],
+            Limits::default(),
+        );
+    }
+
+    #[test]
+    fn lines_without_end_are_refused() {
+        let ones = "1".repeat(LENGTH_LINE_BYTES_MAX);
+        check(
+            &[
+                (&format!("*{ones}"), "too big mbulk count string"),
+                (&format!("*{ones}\r\n"), "too big mbulk count string"),
+                (&format!("*{}\r\n", &ones[1..]), "invalid multibulk length"),
+                (&format!("*1\r\n${ones}"), "too big bulk count string"),
+                (&format!("1{ones}"), "too big inline request"),
+                (&format!("1{ones}\n"), "too big inline request"),
+                (&format!("{ones}\n"), &format!("[{ones}]")),
+            ],
+            Limits::default(),
+        );
+    }
+
+    #[test]
+    fn before_auth_little_is_taken() {
+        check(
+            &[
+                ("*10\r\n", "+5"),
+                ("*11\r\n", "unauthenticated multibulk length"),
+                ("*1\r\n$16384\r\n", "+12"),
+                ("*1\r\n$16385\r\n", "unauthenticated bulk length"),
+            ],
+            Limits { is_authenticated: false, ..Limits::default() },
+        );
+    }
+
+    #[test]
+    fn memory_follows_what_arrived_not_what_was_announced() {
+        let (mut decoder, mut batch) = (Decoder::default(), Batch::default());
+        let bytes = b"*2147483647\r\n$3\r\nSET\r\n$536870912\r\nx";
+        let decoded = decoder.decode(bytes, &mut batch, 1, &Limits::default());
+        assert_eq!((decoded.consumed, decoded.error), (0, None));
+        assert!(decoded.bytes_wanted <= SMALL_BUFFER_BYTES);
+        assert!(decoder.spans.capacity() < 16 && batch.spans.capacity() < 16);
+    }
+
+    #[test]
+    fn as_many_requests_are_read_as_asked_for() {
+        let bytes = b"PING\r\n".repeat(5);
+        let (mut decoder, mut batch) = (Decoder::default(), Batch::default());
+        let decoded = decoder.decode(&bytes, &mut batch, 2, &Limits::default());
+        assert_eq!((decoded.consumed, batch.requests.len()), (12, 2));
+    }
+
+    /// Requests as a client may write them, with some that are malformed.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let word = vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'*'), Just(b'$'), any::<u8>()], 0..30);
+        let array = vec(word, 1..6).prop_map(|words| {
+            let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+            for word in words {
+                bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+                bytes.extend_from_slice(&word);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes
+        });
+        prop_oneof![
+            8 => array,
+            4 => "[a-z '\"\\\\x0-9]{0,20}\r?\n".prop_map(String::into_bytes),
+            1 => "\\*-?[0-9]{0,3}\r\n".prop_map(String::into_bytes),
+            1 => vec(any::<u8>(), 0..10),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_stream_gives_the_same_requests(
+            pieces in vec(piece(), 0..8),
+            cuts in vec(1usize..40, 1..20),
+            requests_max in 1usize..4,
+        ) {
+            let bytes = pieces.concat();
+            let mut rest = &bytes[..];
+            let mut sizes = cuts.iter().cycle();
+            let parts = std::iter::from_fn(|| {
+                let (part, after) = rest.split_at(rest.len().min(*sizes.next()?));
+                rest = after;
+                (!part.is_empty()).then_some(part)
+            });
+            let limits = Limits { inline_bytes_max: 25, ..Limits::default() };
+            let (requests, error, _) = feed(parts, requests_max, &limits);
+            let (expected, expected_error, _) = feed(std::iter::once(&bytes[..]), usize::MAX, &limits);
+            prop_assert_eq!(requests, expected);
+            prop_assert_eq!(error, expected_error);
+        }
+
+        #[test]
+        fn what_a_client_writes_is_what_is_read(requests in vec(vec(vec(any::<u8>(), 0..40), 1..8), 0..8)) {
+            let mut bytes = Vec::new();
+            for words in &requests {
+                bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+                for word in words {
+                    bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+                    bytes.extend_from_slice(word);
+                    bytes.extend_from_slice(b"\r\n");
+                }
+            }
+            let (read, error, rest) = feed(std::iter::once(&bytes[..]), usize::MAX, &Limits::default());
+            prop_assert_eq!(read, requests);
+            prop_assert_eq!((error, rest), (None, 0));
+        }
+
+        #[test]
+        fn damaged_bytes_are_read_or_refused(
+            pieces in vec(piece(), 1..8),
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in 1usize..100,
+        ) {
+            let mut bytes = pieces.concat();
+            for (place, byte) in changes {
+                if !bytes.is_empty() {
+                    let index = place.index(bytes.len());
+                    bytes[index] = byte;
+                }
+            }
+            feed(bytes.chunks(cut), usize::MAX, &Limits::default());
+        }
+    }
 }

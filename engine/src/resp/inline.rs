@@ -23,6 +23,7 @@ pub(super) fn split(line: &[u8], out: &mut Vec<u8>, spans: &mut Vec<(u32, u32)>)
     }
 }
 
+/// What may stand between words.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0b | 0x0c | 0)
 }
@@ -33,7 +34,7 @@ fn word<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Unbalance
         match first {
             b'"' => return quoted(after, out, b'"'),
             b'\'' => return quoted(after, out, b'\''),
-            byte if is_space(*byte) => return Ok(after),
+            b' ' | b'\n' | b'\r' | b'\t' | 0 => return Ok(after),
             byte => out.push(*byte),
         }
         rest = after;
