@@ -161,7 +161,7 @@ impl Operation {
         let before = field.value(window.bits(field));
         let wanted = match self.action {
             Action::Get => return reply.integer(before),
-            Action::Set(value) => field.given(value),
+            Action::Set(value) => field.given(value, self.overflow),
             Action::Increment(by) => i128::from(before) + i128::from(by),
         };
         let Some(after) = field.fit(wanted, self.overflow) else { return reply.null() };
@@ -206,9 +206,15 @@ impl Field {
         if self.is_signed { bits.cast_signed() << unused >> unused } else { bits.cast_signed() }
     }
 
-    /// A number given to SET: an unsigned field takes a negative one as 64 bits without a sign.
-    fn given(self, value: i64) -> i128 {
-        if self.is_signed { i128::from(value) } else { i128::from(value.cast_unsigned()) }
+    /// A number given to SET: an unsigned field takes a negative one as 64 bits without a sign. A signed field
+    /// that saturates takes one as too high whose distance from the highest overflows 64 bits, as Redis does.
+    fn given(self, value: i64, overflow: Overflow) -> i128 {
+        if !self.is_signed {
+            return i128::from(value.cast_unsigned());
+        }
+        let high = i64::MAX >> (64 - self.bits);
+        let is_too_far = self.bits < 64 && high.checked_sub(value).is_none();
+        i128::from(if is_too_far && matches!(overflow, Overflow::Saturate) { high } else { value })
     }
 
     /// The bits that stand for `value`, `None` when it does not fit and that is to fail.
