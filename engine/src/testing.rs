@@ -113,6 +113,12 @@ impl Bench {
         reply.as_slice().to_vec()
     }
 
+    /// The client has yet to give the password.
+    pub fn unauthenticate(&mut self, client: usize) {
+        let id = self.sessions[client];
+        self.engine.sessions.get_mut(id).expect("connected").is_authenticated = false;
+    }
+
     /// The protocol a client speaks from now on.
     pub fn speak(&mut self, client: usize, protocol: Protocol) {
         let id = self.sessions[client];

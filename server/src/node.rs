@@ -211,7 +211,10 @@ impl Node {
     fn refresh_facts(&self) {
         let mut shard = self.shard.borrow_mut();
         let mut facts = shard.engine.log.clone();
-        facts.resident_memory_bytes = self.host.usage().resident_bytes;
+        let usage = self.host.usage();
+        facts.resident_memory_bytes = usage.resident_bytes;
+        facts.user_cpu_us = usage.user_cpu_us;
+        facts.system_cpu_us = usage.system_cpu_us;
         self.log.refresh(&mut facts);
         if let Some(replica) = shard.replica() {
             facts.last_position = replica.last().0;

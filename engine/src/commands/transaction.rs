@@ -94,6 +94,7 @@ fn exec(call: &mut Call<'_>) -> Result {
             [b"EXECABORT Transaction discarded because of: ", error.as_bytes()].concat(),
         ));
     }
+    call.session.is_in_exec = true;
     call.reply.array(transaction.queue.len());
     for (command, args) in &transaction.queue {
         let start = call.reply.len();
@@ -106,6 +107,7 @@ fn exec(call: &mut Call<'_>) -> Result {
         // SELECT among the commands moves the rest of them too.
         call.engine.data.select(call.session.database);
     }
+    call.session.is_in_exec = false;
     Ok(())
 }
 
