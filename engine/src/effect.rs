@@ -280,6 +280,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Bytes that the first effect of a run takes; all of them when it does not decode.
+pub fn first_length(effects: &[u8]) -> usize {
+    let mut reader = Reader::new(effects);
+    match reader.next() {
+        Some(Ok(_)) => effects.len() - reader.rest.len(),
+        _ => effects.len(),
+    }
+}
+
 impl<'a> Iterator for Reader<'a> {
     type Item = Result<Effect<'a>, DecodeError>;
 

@@ -37,7 +37,7 @@ impl Engine {
     pub fn prepare(&self, database: u8, args: Args<'_>) -> Prepared {
         let command = commands::table().find(args.get(0));
         let key = command.and_then(Command::first_key).filter(|index| *index < args.len()).map(|index| {
-            let at = self.data.locate(args.get(index));
+            let at = self.data.hash_key().locate(args.get(index));
             self.data.touch_segment(database, at);
             at
         });
@@ -86,6 +86,7 @@ impl Engine {
                 session.reply_mode = ReplyMode::On;
             }
         }
+        self.data.clear_hint();
         self.data.depends()
     }
 

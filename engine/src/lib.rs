@@ -16,6 +16,7 @@ pub mod data;
 pub mod effect;
 pub mod error;
 pub mod execute;
+pub mod glob;
 pub mod hash;
 pub mod keyspace;
 pub mod latency;

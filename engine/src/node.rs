@@ -60,7 +60,7 @@ pub enum Action {
     Close(SessionId),
     Shutdown,
     /// CONFIG REWRITE: the session waits for the outcome.
-    RewriteConfig { session: SessionId, text: Vec<u8> },
+    RewriteConfig { session: SessionId },
     /// DEBUG LOADAOF: wait until all is committed, then rebuild the data from the log.
     Rebuild { session: SessionId },
     /// DEBUG SLEEP: the whole node stands still.

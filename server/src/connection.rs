@@ -27,6 +27,8 @@ pub(crate) struct Link {
     is_closing: Cell<bool>,
     /// The socket did not take everything: the task waits for it to be writable.
     is_clogged: Cell<bool>,
+    /// The shard takes no requests of it for now: a call waits, or too much is withheld.
+    is_paused: Cell<bool>,
 }
 
 enum Step {
@@ -46,6 +48,7 @@ pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
         wake: Notify::new(),
         is_closing: Cell::new(false),
         is_clogged: Cell::new(false),
+        is_paused: Cell::new(false),
     });
     let id = node.with_shard(|shard, now, _| shard.open(peer, now));
     node.links.borrow_mut().insert(id, Rc::clone(&link));
@@ -70,11 +73,15 @@ async fn wait(node: &Rc<Node>, link: &Rc<Link>, id: SessionId, rest: &mut Vec<u8
     if link.is_closing.get() && !link.is_clogged.get() {
         return Step::Closed;
     }
-    let takes_requests = !link.is_closing.get() && node.shard.borrow().takes_requests(id);
+    let takes_requests = !link.is_closing.get() && !link.is_paused.get();
     ramkeep_net::select! {
         () = link.wake.notified() => {
             node.flush(id);
-            if takes_requests || rest.is_empty() { Step::Idle } else { Step::Again }
+            let goes_on = link.is_paused.get() && node.shard.borrow().takes_requests(id);
+            if goes_on {
+                link.is_paused.set(false);
+            }
+            if goes_on && !rest.is_empty() { Step::Again } else { Step::Idle }
         }
         outcome = link.conn.writable(), if link.is_clogged.get() => match outcome {
             Ok(()) => {
@@ -138,7 +145,11 @@ impl Node {
     fn execute(self: &Rc<Node>, id: SessionId, buffer: &[u8]) -> (usize, usize, Step) {
         let received = self.with_shard(|shard, now, outputs| shard.received(id, buffer, now, outputs));
         self.flush(id);
-        let step = if received.has_more { Step::Again } else { Step::Idle };
+        let is_paused = !self.shard.borrow().takes_requests(id);
+        if is_paused && let Some(link) = self.links.borrow().get(&id) {
+            link.is_paused.set(true);
+        }
+        let step = if received.has_more && !is_paused { Step::Again } else { Step::Idle };
         (received.consumed, received.bytes_wanted, step)
     }
 
@@ -170,9 +181,15 @@ impl Node {
             link.is_closing.set(true);
             link.is_clogged.set(false);
             link.wake.notify_one();
-        } else if shard.was_paused(id) || link.is_closing.get() {
+        } else if link.is_closing.get() || (link.is_paused.get() && shard.takes_requests(id)) {
             link.wake.notify_one();
         }
+    }
+
+    /// There is room again: connections that waited for it go on.
+    pub(crate) fn wake_paused(self: &Rc<Node>) {
+        let links = self.links.borrow();
+        links.values().filter(|link| link.is_paused.get()).for_each(|link| link.wake.notify_one());
     }
 
     /// Closes the connection once what was released is out.
@@ -186,7 +203,7 @@ impl Node {
 
     fn check_query_buffer(self: &Rc<Node>, id: SessionId, bytes: usize) {
         let mut shard = self.shard.borrow_mut();
-        let is_over = bytes as u64 > shard.engine.config.client_query_buffer_limit;
+        let is_over = bytes as u64 > shard.engine.config.settings().query_buffer_bytes_max;
         if is_over {
             shard.engine.stats.query_buffer_limit_disconnections += 1;
             drop(shard);
@@ -200,7 +217,7 @@ impl Node {
         let now_ns = self.clock.monotonic_ns();
         let late: Vec<SessionId> = {
             let shard = self.shard.borrow();
-            let idle_ns_max = u64::try_from(shard.engine.config.timeout).unwrap_or(0) * 1_000_000_000;
+            let idle_ns_max = u64::from(shard.engine.config.settings().timeout_s) * 1_000_000_000;
             let is_late = |session: &&ramkeep_engine::session::Session| {
                 let idle_ns = now_ns.saturating_sub(session.last_command_at.monotonic_ns);
                 let age_ns = now_ns.saturating_sub(session.connected_at.monotonic_ns);

@@ -1,1 +1,13 @@
+//! The server: a shard on real or simulated sockets, clocks and disks.
+//!
+//! Lives here: configuration and command line, connections, the log's files, start and end of a node.
+//! Not here: what commands do (`ramkeep-engine`), when replies may leave (`ramkeep-shard`).
 
+pub mod banner;
+pub mod cli;
+pub mod config_file;
+mod connection;
+mod log_driver;
+pub mod node;
+pub mod options;
+pub mod start;

@@ -1,1 +1,17 @@
+//! The binary `ramkeep`: reads the command line and runs what it asks for.
+
+#[cfg(not(madsim))]
+mod process;
+
+#[cfg(not(madsim))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(not(madsim))]
+fn main() -> std::process::ExitCode {
+    process::main()
+}
+
+/// In simulation the campaigns start nodes themselves.
+#[cfg(madsim)]
 fn main() {}

@@ -12,15 +12,21 @@ use hashbrown::HashMap;
 use ramkeep_engine::Action;
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
+use ramkeep_log::{Replica, Written};
 use ramkeep_net::{Clock, Host, Notify};
 use ramkeep_shard::{Output, Shard};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Time between two ticks of the shard.
 pub const TICK: Duration = Duration::from_millis(50);
+/// More connections than this, and a write on the shard's thread would keep others waiting.
+const INLINE_LINKS_MAX: usize = 4;
+/// Idle and unauthenticated clients are looked for at every so many ticks.
+const SWEEP_TICKS: u64 = 20;
 /// Bytes that the buffer shared by all connections holds at least before a read.
 const READ_BUFFER_BYTES: usize = 64 << 10;
 
@@ -39,7 +45,7 @@ pub struct Node {
     is_carrying_out: Cell<bool>,
     /// The log must be read again into memory.
     pub(crate) rebuild_wanted: Notify,
-    pub(crate) stop_wanted: Notify,
+    stop_wanted: Notify,
     pub(crate) is_stopping: Cell<bool>,
     pub(crate) is_fenced: Cell<bool>,
 }
@@ -93,12 +99,19 @@ impl Node {
         }
     }
 
+    /// Waits until a client has asked for the end.
+    pub async fn stop_wanted(&self) {
+        self.stop_wanted.notified().await;
+    }
+
     pub async fn tick(self: Rc<Node>) {
-        loop {
+        for count in 0u64.. {
             ramkeep_net::sleep(TICK).await;
             self.refresh_facts();
             self.with_shard(|shard, now, outputs| shard.tick(now, outputs));
-            self.sweep();
+            if count % SWEEP_TICKS == 0 {
+                self.sweep();
+            }
         }
     }
 
@@ -130,14 +143,69 @@ impl Node {
         match action {
             Action::Shutdown => self.stop_wanted.notify_one(),
             Action::Sleep { microseconds } => self.host.stand_still(Duration::from_micros(microseconds)),
-            Action::RewriteConfig { session, text } => {
-                let path = self.shard.borrow().engine.node.config_file.clone();
-                let outcome = self.host.write_file(&path, &text).map_err(|error| error.to_string());
+            Action::RewriteConfig { session } => {
+                let outcome = self.rewrite_config().map_err(|error| error.to_string());
                 self.with_shard(|shard, _, outputs| shard.rewritten(session, outcome, outputs));
             }
             Action::ParametersChanged => {}
             Action::Close(_) | Action::Rebuild { .. } => unreachable!("the shard takes these itself"),
         }
+    }
+
+    /// Tells the replica something that happened.
+    pub(crate) fn drive(self: &Rc<Node>, input: impl FnOnce(&mut Replica, u64)) {
+        self.with_shard(|shard, now, outputs| {
+            shard.drive(now, outputs, |replica| input(replica, now.monotonic_ns));
+        });
+    }
+
+    /// A write of the log came to an end.
+    pub(crate) fn written(self: &Rc<Node>, written: Written, outcome: io::Result<()>) {
+        match outcome {
+            Ok(()) => self.drive(|replica, now_ns| replica.written(written, now_ns)),
+            Err(error) => {
+                tracing::error!(%error, "the log cannot be written");
+                self.drive(|replica, now_ns| replica.write_failed(written, now_ns));
+            }
+        }
+    }
+
+    /// A spare segment was made, or not.
+    pub(crate) fn prepared(self: &Rc<Node>, segment: u64, outcome: io::Result<()>) {
+        let failure = outcome.err().map(|error| error.to_string());
+        if let Some(why) = &failure {
+            tracing::warn!(why, "the log's next segment cannot be made");
+        }
+        self.with_shard(|shard, now, outputs| {
+            shard.set_no_room(failure.clone());
+            shard.drive(now, outputs, |replica| match failure {
+                None => replica.prepared(segment, now.monotonic_ns),
+                Some(_) => replica.prepare_failed(segment, now.monotonic_ns),
+            });
+        });
+        self.wake_paused();
+    }
+
+    /// Whether the log may be written on this thread: nobody else would wait for it.
+    pub(crate) fn may_write_inline(&self) -> bool {
+        self.shard.borrow().withholding_sessions() <= 1 && self.links.borrow().len() <= INLINE_LINKS_MAX
+    }
+
+    /// All replies are out.
+    pub(crate) fn is_drained(&self) -> bool {
+        let shard = self.shard.borrow();
+        let links = self.links.borrow();
+        links.keys().all(|session| shard.pending_bytes(*session).0 == 0)
+    }
+
+    fn rewrite_config(&self) -> io::Result<()> {
+        let shard = self.shard.borrow();
+        let path = &shard.engine.node.config_file;
+        let old = match self.host.read_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
+        };
+        self.host.write_file(path, &shard.engine.config.rewrite(&old))
     }
 
     fn refresh_facts(&self) {

@@ -41,34 +41,27 @@ impl Shard {
             }
         }
         self.log_outputs = log_outputs;
+        self.release(now, outputs);
         self.take_up_leadership(now, outputs);
         self.try_rebuild(outputs);
         self.check_waiting(now, outputs);
     }
 
+    /// Takes entries that are committed and durable here.
     pub(crate) fn committed(&mut self, entries: Vec<CommittedEntry>, now: Now, outputs: &mut Vec<Output>) {
-        if self.state == State::Replaying {
-            self.deferred.extend(entries);
-            return;
-        }
-        let mut newest_turn = None;
         for entry in entries {
-            let own = self.proposed.front().copied().filter(|own| entry.position >= own.first);
-            match own {
-                Some(own) if entry.term == own.term => {
-                    self.applied = entry.position;
-                    if entry.position == own.last {
-                        self.proposed.pop_front();
-                        newest_turn = Some(own.turn);
-                        self.commit_times.record(now.monotonic_ns.saturating_sub(own.proposed_ns));
-                    }
-                }
+            if self.state == State::Replaying {
+                self.deferred.push(entry);
+                continue;
+            }
+            let executed = self.executed.filter(|it| (it.first..=it.last).contains(&entry.position));
+            match executed {
+                Some(executed) if executed.term == entry.term => self.applied = entry.position,
                 Some(_) => {
                     // What this replica executed was overwritten: memory is no prefix of the log.
                     self.deferred.push(entry);
                     self.forget_executed(outputs);
                 }
-                None if self.state == State::Replaying => self.deferred.push(entry),
                 None => {
                     if let Err(error) = self.apply(&entry, now) {
                         self.fence(error.to_string(), outputs);
@@ -77,13 +70,29 @@ impl Shard {
                 }
             }
         }
-        if let Some(turn) = newest_turn {
+        if self.state == State::Frozen && self.executed.is_none_or(|executed| self.applied >= executed.last) {
+            self.proposed.clear();
+            self.engine.data.commit_all();
+            self.state = State::Following;
+        }
+    }
+
+    /// Releases the replies of turns that a majority holds, this node's own disk not necessarily among it.
+    fn release(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let Some(replica) = &self.replica else { return };
+        if self.state != State::Leading {
+            return;
+        }
+        let committed = replica.committed();
+        let mut newest = None;
+        while let Some(turn) = self.proposed.pop_front_if(|turn| turn.last <= committed) {
+            newest = Some(turn.turn);
+            self.commit_times.record(now.monotonic_ns.saturating_sub(turn.proposed_ns));
+        }
+        if let Some(turn) = newest {
             self.engine.data.commit(turn);
             self.gate.release(turn, &mut self.released);
             outputs.extend(self.released.drain(..).map(Output::Released));
-        }
-        if self.state == State::Frozen && self.proposed.is_empty() {
-            self.state = State::Following;
         }
     }
 

@@ -37,7 +37,7 @@ impl Shard {
         outputs: &mut Vec<Output>,
     ) -> Received {
         let mut outcome = Received::default();
-        if !self.takes_requests(id) || self.is_waiting_for_room() {
+        if !self.takes_requests(id) {
             return outcome;
         }
         let Some(mut session) = self.engine.sessions.take(id) else { return outcome };
@@ -81,7 +81,7 @@ impl Shard {
 
     fn limits(&self, session: &Session) -> Limits {
         Limits {
-            bulk_bytes_max: self.engine.config.proto_max_bulk_len,
+            bulk_bytes_max: self.engine.config.settings().bulk_bytes_max,
             is_authenticated: session.is_authenticated,
             ..Limits::default()
         }
@@ -206,12 +206,12 @@ impl Shard {
     }
 
     /// A write cannot be admitted now, but will be soon: the spare segment is being made.
-    fn is_waiting_for_room(&self) -> bool {
+    pub(crate) fn is_waiting_for_room(&self) -> bool {
         self.state == State::Leading && self.no_room.is_none() && self.room_bytes() < self.room_wanted()
     }
 
     /// A whole turn and a part of a group fit without waiting.
-    fn room_wanted(&self) -> u64 {
+    pub(crate) fn room_wanted(&self) -> u64 {
         (self.options.turn_bytes_max as u64) * 4
     }
 }

@@ -122,6 +122,15 @@ impl Gate {
         self.waiting.is_empty()
     }
 
+    /// 0, 1, or 2 for more than one.
+    pub fn sessions_up_to_two(&self) -> usize {
+        match (self.waiting.front(), self.waiting.back()) {
+            (Some((_, first)), Some((_, last))) if first != last || self.waiting.len() > 2 => 2,
+            (Some(_), _) => 1,
+            (None, _) => 0,
+        }
+    }
+
     /// Every waiting session, once each; nothing waits afterwards.
     pub fn drain(&mut self) -> Vec<SessionId> {
         let mut sessions: Vec<SessionId> = self.waiting.drain(..).map(|(_, session)| session).collect();

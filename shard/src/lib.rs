@@ -100,11 +100,17 @@ struct Connection {
 #[derive(Clone, Copy, Debug)]
 struct Proposed {
     turn: Turn,
-    first: Position,
     /// Of the turn's last entry.
     last: Position,
-    term: Term,
     proposed_ns: u64,
+}
+
+/// Positions that this leadership has executed: their effects are in memory.
+#[derive(Clone, Copy, Debug)]
+struct Executed {
+    term: Term,
+    first: Position,
+    last: Position,
 }
 
 /// Where the replica stands.
@@ -132,6 +138,7 @@ pub struct Shard {
     gate: Gate,
     connections: HashMap<SessionId, Connection, foldhash::fast::FixedState>,
     proposed: VecDeque<Proposed>,
+    executed: Option<Executed>,
     parts: Parts,
     /// Last position whose effects are in memory.
     applied: Position,
@@ -163,6 +170,7 @@ impl Shard {
             gate: Gate::default(),
             connections: HashMap::default(),
             proposed: VecDeque::new(),
+            executed: None,
             parts: Parts::default(),
             applied: Position::ZERO,
             has_genesis: false,
@@ -181,7 +189,7 @@ impl Shard {
 
     /// A client connected.
     pub fn open(&mut self, peer: Peer, now: Now) -> SessionId {
-        let is_authenticated = self.engine.config.requirepass.is_empty();
+        let is_authenticated = self.engine.config.settings().requirepass.is_none();
         let session = self.engine.sessions.open(peer, is_authenticated, now);
         self.engine.stats.connections_received += 1;
         let protocol = ramkeep_engine::resp::Protocol::Resp2;
@@ -231,7 +239,23 @@ impl Shard {
         self.connections.get(&session).is_some_and(|connection| {
             !connection.is_blocked
                 && connection.outbox.withheld_bytes(committed) < self.options.withheld_bytes_max
-        })
+        }) && !self.is_waiting_for_room()
+    }
+
+    /// Whether the session's client reads too slowly for the limit that holds for it.
+    pub fn is_over_output_limit(&mut self, session: SessionId) -> bool {
+        let (pending, _) = self.pending_bytes(session);
+        let limit = self.engine.config.settings().output_limits.normal.hard_bytes;
+        let is_over = limit > 0 && pending as u64 > limit;
+        if is_over {
+            self.engine.stats.output_buffer_limit_disconnections += 1;
+        }
+        is_over
+    }
+
+    /// Sessions whose replies wait for a commit, at most two are counted.
+    pub fn withholding_sessions(&self) -> usize {
+        self.gate.sessions_up_to_two()
     }
 
     /// Whether any reply waits for a commit.

@@ -43,13 +43,14 @@ impl Shard {
         let is_ready = self.state == State::Following
             && self.proposed.is_empty()
             && self.is_primary()
-            && self.replica.as_ref().is_some_and(Replica::is_ready_primary);
-        if !is_ready {
-            return;
+            && self.replica.as_ref().is_some_and(Replica::is_ready_primary)
+            && (self.no_room.is_some() || self.room_bytes() >= self.room_wanted());
+        if is_ready {
+            self.state = State::Leading;
+            self.refresh_availability();
         }
-        self.state = State::Leading;
-        self.refresh_availability();
-        if !self.has_genesis {
+        let may_begin = self.state == State::Leading && self.no_room.is_none() && !self.is_waiting_for_room();
+        if may_begin && !self.has_genesis {
             self.has_genesis = true;
             self.engine.data.record_genesis();
             self.end_turn(now, outputs);
@@ -89,6 +90,7 @@ impl Shard {
             return;
         }
         self.proposed.clear();
+        self.executed = None;
         self.begin_rebuild(outputs);
     }
 
@@ -119,7 +121,13 @@ impl Shard {
         }
         let Some(rebuild) = &mut self.rebuild else { return };
         rebuild.digest = Some(self.engine.data.digest());
+        self.executed = None;
         self.begin_rebuild(outputs);
+    }
+
+    /// The log could not be read again.
+    pub fn rebuild_failed(&mut self, why: String, outputs: &mut Vec<Output>) {
+        self.fence(format!("the log cannot be read again: {why}"), outputs);
     }
 
     fn end_rebuild(&mut self, outputs: &mut Vec<Output>) {

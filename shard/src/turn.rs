@@ -7,7 +7,7 @@
 //! input for it ends the turn first. So the position is the one admission counted on.
 
 use crate::payload::{PART_BYTES_MAX, Payload};
-use crate::{Mutant, Output, Proposed, Shard, State};
+use crate::{Executed, Mutant, Output, Proposed, Shard, State};
 use ramkeep_engine::stats::LatencyHistogram;
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Availability, Blocked, error::ErrorReply};
@@ -16,6 +16,9 @@ use ramkeep_log::{Replica, Role};
 const LOADING: ErrorReply = ErrorReply::new("LOADING Ramkeep is loading the dataset in memory");
 const NO_QUORUM: ErrorReply =
     ErrorReply::new("NOQUORUM There is no primary with a lease right now. Nothing was executed.");
+
+/// Entries of flushed databases freed by one tick.
+const FREED_PER_TICK_MAX: usize = 20_000;
 
 /// Room that a frame and an entry's head take besides the effects; generous.
 const OVERHEAD_BYTES: u64 = 4096;
@@ -76,12 +79,13 @@ impl Shard {
         let turn = self.engine.data.end_turn(&mut effects);
         let Some(replica) = &mut self.replica else { unreachable!("nothing executes before the log is read") };
         let term = replica.term();
-        let parts = effects.chunks(PART_BYTES_MAX);
+        let parts = parts(&effects, self.options.mutant);
         let last_part = parts.len() - 1;
         let mut first = None;
         let mut last = replica.last();
-        for (index, part) in parts.enumerate() {
-            let payload = Payload { is_last: index == last_part, shard_ms, effects: part }.encode();
+        let is_split = self.options.mutant == Some(Mutant::SplitTransactions);
+        for (index, part) in parts.into_iter().enumerate() {
+            let payload = Payload { is_last: index == last_part || is_split, shard_ms, effects: part }.encode();
             match replica.propose(payload) {
                 Ok(position) => {
                     first.get_or_insert(position);
@@ -94,7 +98,9 @@ impl Shard {
             }
         }
         let first = first.expect("a turn has effects");
-        self.proposed.push_back(Proposed { turn, first, last, term, proposed_ns: now.monotonic_ns });
+        let first = self.executed.filter(|executed| executed.term == term).map_or(first, |it| it.first);
+        self.executed = Some(Executed { term, first, last });
+        self.proposed.push_back(Proposed { turn, last, proposed_ns: now.monotonic_ns });
         self.pump(now, outputs);
     }
 
@@ -123,6 +129,7 @@ impl Shard {
             }
             self.end_turn(now, outputs);
         }
+        self.engine.data.free_flushed(FREED_PER_TICK_MAX);
         self.check_waiting(now, outputs);
         let processed = self.engine.stats.commands_processed;
         self.engine.stats.operations.sample(processed, now.monotonic_ns);
@@ -163,6 +170,15 @@ impl Shard {
     pub(crate) fn is_primary(&self) -> bool {
         self.replica.as_ref().is_some_and(|replica| replica.role() == Role::Primary)
     }
+}
+
+/// The pieces of a turn's effects that become one entry each; one, unless they are large.
+fn parts(effects: &[u8], mutant: Option<Mutant>) -> Vec<&[u8]> {
+    if mutant == Some(Mutant::SplitTransactions) {
+        let first = ramkeep_engine::effect::first_length(effects);
+        return [&effects[..first], &effects[first..]].into_iter().filter(|part| !part.is_empty()).collect();
+    }
+    effects.chunks(PART_BYTES_MAX).collect()
 }
 
 /// Times from proposal to commit over the last two windows.

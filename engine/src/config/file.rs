@@ -72,6 +72,9 @@ pub struct LoadError {
     pub reason: String,
 }
 
+/// The user that everybody is who gave no other name, as Redis writes it when there is no password.
+const ORDINARY_USER: &[u8] = b"default on nopass ~* &* +@all";
+
 /// How deep files may include each other.
 const INCLUDE_DEPTH_MAX: usize = 16;
 
@@ -215,7 +218,7 @@ impl Judge {
     ) -> Result<Treatment, StartError> {
         let readable = String::from_utf8_lossy(name).into_owned();
         let Some((index, directive)) = known else {
-            return file_only(&readable, values.len()).unwrap_or_else(|| {
+            return file_only(&readable, values).unwrap_or_else(|| {
                 let hint = super::closest_directive(&readable);
                 Err(StartError::Unknown { name: readable, hint })
             });
@@ -246,11 +249,13 @@ fn is_file_only(name: &[u8]) -> bool {
     FILE_ONLY.iter().any(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
-fn file_only(name: &str, values: usize) -> Option<Result<Treatment, StartError>> {
+fn file_only(name: &str, values: &[&[u8]]) -> Option<Result<Treatment, StartError>> {
     let (known, treatment) = FILE_ONLY.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
     Some(match treatment {
+        // CONFIG REWRITE of Redis leaves this line in files that say nothing of users.
+        _ if *known == "user" && values.join(&b' ') == ORDINARY_USER => Ok(Treatment::Honoured),
         Treatment::Refused(reason) => Err(StartError::Refused { name: name.to_owned(), reason }),
-        _ if *known == "include" && values != 1 => {
+        _ if *known == "include" && values.len() != 1 => {
             Err(StartError::Invalid { name: name.to_owned(), reason: "wrong number of arguments".into() })
         }
         treatment => Ok(*treatment),

@@ -385,7 +385,7 @@ fn output_limits(words: &[&[u8]], before: &Value) -> Result<OutputLimits, String
         Value::OutputLimits(limits) => *limits,
         _ => OutputLimits { normal: unlimited, replica: unlimited, pubsub: unlimited },
     };
-    if words.len() % 4 != 0 {
+    if !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
     }
     for group in words.chunks_exact(4) {
@@ -406,7 +406,7 @@ fn output_limits(words: &[&[u8]], before: &Value) -> Result<OutputLimits, String
 
 fn save_points(words: &[&[u8]]) -> Result<Vec<SavePoint>, String> {
     const REASON: &str = "Invalid save parameters";
-    if words.len() % 2 != 0 {
+    if !words.len().is_multiple_of(2) {
         return Err(REASON.into());
     }
     words

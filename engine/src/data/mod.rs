@@ -109,6 +109,11 @@ impl Data {
         self.hint = Some(Hint { address: key.as_ptr(), length: key.len(), at });
     }
 
+    /// The command is over: its arguments' addresses mean nothing any more.
+    pub fn clear_hint(&mut self) {
+        self.hint = None;
+    }
+
     pub fn set_now_ms(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
     }
@@ -323,9 +328,9 @@ impl Data {
     }
 
     fn empty(&mut self, database: u8) {
-        let before = self.databases.flush(usize::from(database));
+        self.databases.flush(usize::from(database));
         if let Some(undo) = &mut self.recorder.undo {
-            undo.keep_database(database, before);
+            undo.keep_flush(database);
         }
     }
 
@@ -355,6 +360,11 @@ impl Data {
                 self.recorder.watches.changed(database, &key);
             }
         }
+    }
+
+    /// Frees about so many entries of flushed databases; gives whether more are left.
+    pub fn free_flushed(&mut self, entries_max: usize) -> bool {
+        self.databases.free_flushed(entries_max)
     }
 
     /// Deletes keys past their deadlines, the earliest first, at most `count_max`; gives how many.
@@ -449,6 +459,12 @@ impl Data {
         self.recorder.uncommitted.commit(turn);
     }
 
+    /// Every ended turn is committed.
+    pub fn commit_all(&mut self) {
+        let current = self.recorder.uncommitted.current();
+        self.recorder.uncommitted.commit(Turn(current.0 - 1));
+    }
+
     /// The last committed turn.
     pub fn committed_turn(&self) -> Turn {
         self.recorder.uncommitted.committed()
@@ -528,10 +544,7 @@ impl Data {
                         }
                     }
                 }
-                Replaced::Database { database, before } => {
-                    let before = before.expect("no snapshot runs while a database is flushed with a way back");
-                    self.databases[usize::from(database)] = *before;
-                }
+                Replaced::Flushed { database } => self.databases.unflush(usize::from(database)),
                 Replaced::Swapped { first, second } => self.databases.swap(usize::from(first), usize::from(second)),
             }
         }

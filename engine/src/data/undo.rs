@@ -6,13 +6,13 @@
 //! Invariant: taken from the end, each record restores exactly what the change after it replaced.
 //! Big values share their chunks with the live ones, so a record costs a value's directory, not its size.
 
-use crate::keyspace::{Entry, Keyspace};
+use crate::keyspace::Entry;
 use std::collections::BTreeSet;
 
 pub enum Replaced {
     /// What stood at the key, if anything.
     Entry { database: u8, key: Box<[u8]>, before: Option<Entry> },
-    Database { database: u8, before: Option<Box<Keyspace>> },
+    Flushed { database: u8 },
     Swapped { first: u8, second: u8 },
 }
 
@@ -38,9 +38,9 @@ impl UndoList {
         }
     }
 
-    pub fn keep_database(&mut self, database: u8, before: Option<Keyspace>) {
+    pub fn keep_flush(&mut self, database: u8) {
         self.known.clear();
-        self.replaced.push(Replaced::Database { database, before: before.map(Box::new) });
+        self.replaced.push(Replaced::Flushed { database });
     }
 
     pub fn keep_swap(&mut self, first: u8, second: u8) {

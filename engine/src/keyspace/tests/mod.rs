@@ -1,11 +1,14 @@
 //! Properties of a database: against a map, under growth and shrink, and while a snapshot is read.
 
+mod growth;
+mod snapshot;
+
 use super::entry::tests::live_bytes;
 use super::*;
-use crate::value::{Hash, HashLimits, StringRef, Value};
+use crate::value::{Hash, HashLimits, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 const KEY: HashKey = HashKey([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
 const LIMITS: HashLimits =

@@ -1,0 +1,45 @@
+//! Seeded bugs: proof that the simulator would find them.
+//!
+//! Lives here: their names and the switch. Not here: the places that break, each of which asks the switch.
+//!
+//! Invariant: without the feature `mutants` no bug exists: the switch is empty and every question is `false`.
+
+/// A bug that can be switched on to test the tests.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Recovery takes a bad record in the middle of the log for the end of the log.
+    DamageTakenForTail,
+    /// What recovery reads beyond the last watermark counts without being written again.
+    TailNotWrittenAgain,
+    /// A failed sync is taken for a successful one.
+    SyncErrorIgnored,
+    /// A write counts as durable when it is issued.
+    AcknowledgedBeforeSync,
+}
+
+/// Which seeded bug is on; none, and of no size, without the feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mutants {
+    #[cfg(feature = "mutants")]
+    pub on: Option<Mutant>,
+}
+
+macro_rules! question {
+    ($name:ident, $mutant:ident) => {
+        #[inline]
+        pub(crate) fn $name(self) -> bool {
+            #[cfg(feature = "mutants")]
+            return self.on == Some(Mutant::$mutant);
+            #[cfg(not(feature = "mutants"))]
+            return false;
+        }
+    };
+}
+
+impl Mutants {
+    question!(damage_taken_for_tail, DamageTakenForTail);
+    question!(tail_not_written_again, TailNotWrittenAgain);
+    question!(sync_error_ignored, SyncErrorIgnored);
+    question!(acknowledged_before_sync, AcknowledgedBeforeSync);
+}

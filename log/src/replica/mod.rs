@@ -1,0 +1,775 @@
+//! One replica of a shard's log: Raft behind a narrow wrapper, with the rules that the library leaves to us.
+//!
+//! Lives here: what is asked of the outside ([`Output`]), elections, proposals, acknowledgement after the sync,
+//! the lease, the fence. Not here: what entries mean, files, connections.
+//!
+//! Invariants, each of which loses acknowledged writes when broken:
+//! - nothing of an entry, a term or a vote is told to a peer as ours before it is durable here;
+//! - proposals are taken only as leader in the same call, and carry that term; appliers ignore any other;
+//! - a started process neither votes nor campaigns for the longest election timeout, unless it is alone;
+//! - after a failed write or save nothing is acknowledged, voted, proposed or served: the replica is fenced.
+
+mod guard;
+mod lease;
+mod options;
+mod output;
+mod places;
+mod promises;
+mod storage;
+
+use std::collections::VecDeque;
+
+use raft::eraftpb::{Message as RaftMessage, MessageType};
+use raft::{RawNode, ReadOnlyOption, StateRole};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use crate::hard_state::HardState;
+use crate::inspect::Inspector;
+use crate::message::Message;
+use crate::recovery::Recovered;
+use crate::types::{Entry, EntryKind, NodeId, Position, Term};
+use crate::writer::{Writer, Written};
+
+use guard::{Facts, Verdict};
+use lease::{Lease, Round};
+use promises::Promises;
+use storage::{Fetch, Start, Storage};
+
+pub use options::{Options, OptionsError};
+pub use output::{FenceReason, Output, Refused, Role};
+pub(crate) use places::Places;
+pub(crate) use storage::{from_raft, to_raft};
+
+/// A spare segment that could not be made is asked for again after this time.
+const PREPARE_RETRY_NS: u64 = 1_000_000_000;
+/// Messages to a peer that may be under way unanswered.
+const MESSAGES_IN_FLIGHT: usize = 256;
+
+/// What becomes valid when it is durable.
+#[derive(Debug)]
+struct Waiting {
+    ready: u64,
+    entries: u64,
+    promise: u64,
+    messages: Vec<RaftMessage>,
+}
+
+/// One replica of one shard's log.
+pub struct Replica {
+    options: Options,
+    raw: RawNode<Storage>,
+    writer: Writer,
+    promises: Promises,
+    lease: Lease,
+    rng: ChaCha8Rng,
+    waiting: VecDeque<Waiting>,
+    /// Proposed by this primary and not yet committed: position and size.
+    uncommitted: VecDeque<(Position, u64)>,
+    uncommitted_bytes: u64,
+    fetching: Option<Fetch>,
+    is_active: bool,
+    rewritten_entries: u64,
+    /// What to discard once the first write is done.
+    discard: Option<Output>,
+    next_tick_ns: u64,
+    held_off_until_ns: u64,
+    heartbeat_ticks_elapsed: usize,
+    prepare_retry_ns: Option<u64>,
+    now_ns: u64,
+    told: (Role, Term),
+    fenced: Option<FenceReason>,
+    fence_told: bool,
+}
+
+impl Replica {
+    /// A replica over what recovery found. It begins by making sure that all of it is durable, and takes part
+    /// only then. `seed` gives its election timeouts; `now_ns` is a monotonic clock that counts suspend.
+    ///
+    /// # Panics
+    ///
+    /// If the options do not pass [`Options::check`].
+    #[must_use]
+    pub fn new(options: Options, recovered: Recovered, seed: u64, now_ns: u64) -> Self {
+        options.check().expect("options are checked by the caller");
+        let held_off_ns = options.hold_off_ticks as u64 * options.tick_ns();
+        let rewritten_entries = recovered.tail.rewrite.len() as u64;
+        let (dead, void_from) = (recovered.tail.dead.clone(), recovered.tail.void_from);
+        let has_void = !dead.is_empty() || void_from.is_some();
+        let discard = has_void.then_some(Output::Discard { segments: dead, cut: void_from });
+        let promise = HardState {
+            term: recovered.term,
+            vote: recovered.vote,
+            committed: recovered.committed,
+            member: options.node,
+            ..recovered.hard_state
+        };
+        let storage = Storage::new(Start {
+            voters: options.voters.clone(),
+            term: recovered.term,
+            vote: recovered.vote,
+            committed: recovered.committed,
+            base: recovered.base,
+            terms: recovered.terms,
+            last: recovered.last,
+            unapplied: recovered.unapplied,
+            places: recovered.places,
+            layout: options.layout,
+            cache_bytes_max: options.cache_bytes_max,
+        });
+        let config = raft_config(&options, recovered.applied);
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&config, storage, &logger).expect("options and recovered state were checked");
+        let mut replica = Self {
+            writer: Writer::new(options.layout, recovered.tail),
+            promises: Promises::new(options.layout, promise),
+            lease: Lease::new(options.lease_ms * 1_000_000),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            raw,
+            waiting: VecDeque::new(),
+            uncommitted: VecDeque::new(),
+            uncommitted_bytes: 0,
+            fetching: None,
+            is_active: false,
+            rewritten_entries,
+            discard,
+            next_tick_ns: now_ns + options.tick_ns(),
+            held_off_until_ns: now_ns + held_off_ns,
+            heartbeat_ticks_elapsed: 0,
+            prepare_retry_ns: None,
+            now_ns,
+            told: (Role::Follower, recovered.term),
+            fenced: None,
+            fence_told: false,
+            options,
+        };
+        replica.redraw();
+        replica
+    }
+
+    /// Its role, true at this very moment.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self.raw.raft.state {
+            _ if self.fenced.is_some() => Role::Follower,
+            StateRole::Leader => Role::Primary,
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            StateRole::Follower => Role::Follower,
+        }
+    }
+
+    /// Whether it is the primary and everything committed before its term was handed out: only then may
+    /// commands be executed.
+    #[must_use]
+    pub fn is_ready_primary(&self) -> bool {
+        self.role() == Role::Primary && self.raw.raft.apply_to_current_term()
+    }
+
+    /// Latest term seen.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        Term(self.raw.raft.term)
+    }
+
+    /// Last position of the log, durable or not.
+    #[must_use]
+    pub fn last(&self) -> Position {
+        Position(self.raw.raft.raft_log.last_index())
+    }
+
+    /// Last position that a majority holds durably.
+    #[must_use]
+    pub fn committed(&self) -> Position {
+        Position(self.raw.raft.raft_log.committed)
+    }
+
+    /// Last position that is durable here.
+    #[must_use]
+    pub fn persisted(&self) -> Position {
+        Position(self.raw.raft.raft_log.persisted)
+    }
+
+    /// Term of a position in the log, if it holds it.
+    #[must_use]
+    pub fn term_of(&self, position: Position) -> Option<Term> {
+        if position > self.last() {
+            return None;
+        }
+        self.raw.raft.raft_log.term(position.0).ok().map(Term)
+    }
+
+    /// The primary, if known.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
+    }
+
+    /// Why it has stopped, if it has.
+    #[must_use]
+    pub fn fenced(&self) -> Option<FenceReason> {
+        self.fenced
+    }
+
+    /// Payload bytes that will certainly be taken now.
+    #[must_use]
+    pub fn room_bytes(&self) -> u64 {
+        let uncommitted_room = self.options.uncommitted_bytes_max.saturating_sub(self.uncommitted_bytes);
+        self.writer.room_bytes().min(uncommitted_room)
+    }
+
+    /// Appends a payload, not empty, to the log, in this very call. The position is final as long as the term is.
+    /// A payload above the uncommitted bound is taken alone: when nothing else is uncommitted.
+    pub fn propose(&mut self, payload: Vec<u8>) -> Result<Position, Refused> {
+        assert!(!payload.is_empty(), "an empty entry is the library's own");
+        if self.fenced.is_some() {
+            return Err(Refused::Fenced);
+        }
+        if self.role() != Role::Primary {
+            return Err(Refused::NotPrimary);
+        }
+        if self.raw.raft.lead_transferee.is_some() {
+            return Err(Refused::Transferring);
+        }
+        let bytes = payload.len() as u64;
+        if bytes > self.options.entry_bytes_max {
+            return Err(Refused::TooLarge);
+        }
+        let fits_uncommitted = self.uncommitted_bytes == 0
+            || self.uncommitted_bytes + bytes <= self.options.uncommitted_bytes_max;
+        if !fits_uncommitted || !self.writer.has_room_for(bytes) {
+            return Err(Refused::NoRoom);
+        }
+        let context = storage::origin_context(self.term());
+        self.raw.propose(context, payload).map_err(|_| Refused::NotPrimary)?;
+        let position = self.last();
+        self.uncommitted.push_back((position, bytes));
+        self.uncommitted_bytes += bytes;
+        Ok(position)
+    }
+
+    /// When [`Self::tick`] next has something to do.
+    #[must_use]
+    pub fn next_tick_ns(&self) -> u64 {
+        self.next_tick_ns
+    }
+
+    /// Lets time pass. However late it comes, it is at most one tick: a follower must not run ahead of the
+    /// clock that the primary's lease counts on.
+    pub fn tick(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        if now_ns < self.next_tick_ns || self.fenced.is_some() {
+            return;
+        }
+        self.next_tick_ns = now_ns + self.options.tick_ns();
+        self.writer.mark();
+        if self.prepare_retry_ns.is_some_and(|retry_ns| now_ns >= retry_ns) {
+            self.prepare_retry_ns = None;
+        }
+        if !self.is_active || self.is_held_off() {
+            return;
+        }
+        self.raw.tick();
+        self.redraw();
+        if self.raw.raft.state == StateRole::Leader {
+            self.heartbeat_ticks_elapsed += 1;
+            if self.heartbeat_ticks_elapsed >= self.options.heartbeat_ticks {
+                self.heartbeat_ticks_elapsed = 0;
+                self.begin_round(Round::Lease { stamp_ns: now_ns });
+            }
+        }
+    }
+
+    /// Takes a message from the peer `from`, which the connection has proved to be it.
+    pub fn receive(&mut self, from: NodeId, message: Message, now_ns: u64) {
+        self.now_ns = now_ns;
+        let Message(message) = message;
+        let is_from_peer = message.from == from.0
+            && message.to == self.options.node.0
+            && from != self.options.node
+            && self.options.voters.contains(&from);
+        if !is_from_peer || !self.is_active || self.fenced.is_some() {
+            return;
+        }
+        let raft = &self.raw.raft;
+        let facts = Facts {
+            term: raft.term,
+            committed: raft.raft_log.committed,
+            last: raft.raft_log.last_index(),
+            persisted: raft.raft_log.persisted,
+            held_off: self.is_held_off(),
+        };
+        match guard::judge(&message, facts) {
+            Verdict::Step => {
+                // Its errors say that the message changed nothing.
+                let _ = self.raw.step(message);
+                self.redraw();
+            }
+            Verdict::Drop => {}
+            Verdict::LostDurable => self.fence(FenceReason::LostDurable),
+        }
+    }
+
+    /// The write asked for is durable.
+    pub fn written(&mut self, written: Written, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.writer.written(written);
+    }
+
+    /// The write asked for failed in any way.
+    pub fn write_failed(&mut self, write: Written, now_ns: u64) {
+        self.now_ns = now_ns;
+        if self.options.mutants.sync_error_ignored() {
+            self.writer.written(write);
+            return;
+        }
+        self.writer.fail();
+        self.fence(FenceReason::WriteFailed);
+    }
+
+    /// The segment asked for is there.
+    pub fn prepared(&mut self, segment: u64, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.writer.prepared(segment);
+    }
+
+    /// The segment asked for could not be made, and nothing of it remains. It is asked for again later.
+    pub fn prepare_failed(&mut self, segment: u64, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.writer.prepare_failed(segment);
+        self.prepare_retry_ns = Some(now_ns + PREPARE_RETRY_NS);
+    }
+
+    /// The save of this generation is durable.
+    pub fn saved(&mut self, generation: u64, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.promises.saved(generation);
+    }
+
+    /// A save failed.
+    pub fn save_failed(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.fence(FenceReason::SaveFailed);
+    }
+
+    /// What was read for [`Output::Fetch`], from the offset asked for. Empty if it could not be read.
+    pub fn fetched(&mut self, segment: u64, offset: u64, bytes: &[u8], now_ns: u64) {
+        self.now_ns = now_ns;
+        let Some(fetch) = self.fetching.take() else { return };
+        let layout = self.options.layout;
+        let entries = Inspector::at(layout, segment, offset, bytes).entries(fetch.from, fetch.to);
+        if !self.raw.mut_store().offer_fetched(entries, fetch.from) {
+            // Superseded while it was read: Raft asks again for what is there now.
+            let superseded =
+                self.raw.store().place_of(fetch.from).is_none_or(|place| {
+                    place != crate::types::LogOffset(layout.start_of(segment).0 + offset)
+                });
+            if !superseded {
+                self.fence(FenceReason::FetchFailed);
+            }
+            return;
+        }
+        self.raw.on_entries_fetched(fetch.context);
+        self.raw.mut_store().forget_fetched();
+    }
+
+    /// Begins a round that proves that this primary still is one. False if it is not, or not yet ready:
+    /// nothing follows then. A round is lost with its term.
+    pub fn read_index(&mut self, context: u64) -> bool {
+        self.role() == Role::Primary && self.begin_round(Round::Read { context })
+    }
+
+    /// Whether reads may be answered without a round.
+    #[must_use]
+    pub fn lease_valid(&self, now_ns: u64) -> bool {
+        self.is_ready_primary() && (self.options.is_only_voter() || self.lease.is_valid(now_ns))
+    }
+
+    /// Offers leadership to another voter. There is no lease in this term from now on, and no proposal until the
+    /// offer is taken or one election timeout has passed. False if there is nothing to offer.
+    pub fn transfer(&mut self, to: NodeId) -> bool {
+        let is_other_voter = to != self.options.node && self.options.voters.contains(&to);
+        if self.role() != Role::Primary || !is_other_voter {
+            return false;
+        }
+        self.lease.give_up(self.term());
+        let promise = HardState { transferred: true, ..*self.promises.latest() };
+        self.promises.make(promise);
+        self.raw.transfer_leader(to.0);
+        true
+    }
+
+    /// Asks for the last mark before an orderly stop; the replica is [`Self::is_idle`] when it is written.
+    pub fn close(&mut self) {
+        self.writer.close();
+    }
+
+    /// Whether nothing is being written or waits to be.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.writer.is_idle() && !self.raw.has_ready()
+    }
+
+    /// Gives out everything that follows from the calls before.
+    pub fn drain(&mut self, outputs: &mut Vec<Output>) {
+        loop {
+            if self.tell_fence(outputs) {
+                return;
+            }
+            self.activate();
+            self.process(outputs);
+            self.poll_disk(outputs);
+            if !self.settle(outputs) && !self.raw_has_work() {
+                break;
+            }
+        }
+        self.tell_role(outputs);
+        self.poll_fetch(outputs);
+        let kept_from = self.persisted().min(Position(self.raw.raft.raft_log.applied));
+        self.raw.mut_store().evict(kept_from);
+    }
+
+    fn raw_has_work(&self) -> bool {
+        self.is_active && self.raw.has_ready()
+    }
+
+    /// Takes part from now on, if all that was recovered is durable.
+    fn activate(&mut self) {
+        let is_durable = self.promises.kept() > 0 && self.durable_entries() >= self.rewritten_entries;
+        if self.is_active || !is_durable {
+            return;
+        }
+        self.is_active = true;
+        if self.options.is_only_voter() {
+            let campaigned = self.raw.campaign();
+            assert!(campaigned.is_ok(), "the only voter can always campaign");
+            self.redraw();
+        }
+    }
+
+    fn durable_entries(&self) -> u64 {
+        if self.options.mutants.acknowledged_before_sync() {
+            self.writer.issued_entries()
+        } else {
+            self.writer.durable_entries()
+        }
+    }
+
+    /// Hands on what Raft has decided, as often as it has something.
+    fn process(&mut self, outputs: &mut Vec<Output>) {
+        while self.raw_has_work() && self.fenced.is_none() {
+            self.tell_role(outputs);
+            let mut ready = self.raw.ready();
+            let promise = ready.hs().filter(|_| ready.must_sync()).map(|hard| (hard.term, hard.vote));
+            for entry in ready.take_entries() {
+                let entry = from_raft(entry);
+                self.raw.mut_store().append(entry.clone());
+                self.writer.append(entry);
+            }
+            if let Some((term, vote)) = promise {
+                self.promise(Term(term), NodeId(vote));
+            }
+            send(ready.take_messages(), outputs);
+            let waiting = Waiting {
+                ready: ready.number(),
+                entries: self.writer.appended_entries(),
+                promise: self.promises.made(),
+                messages: self.send_harmless(ready.take_persisted_messages(), outputs),
+            };
+            self.waiting.push_back(waiting);
+            let rounds = ready.take_read_states();
+            let committed = ready.take_committed_entries();
+            self.raw.advance_append_async(ready);
+            for round in rounds {
+                self.end_round(&round.request_ctx, Position(round.index), outputs);
+            }
+            self.hand_out(committed.into_iter().map(from_raft).collect(), outputs);
+            self.settle(outputs);
+        }
+    }
+
+    /// Saves term and vote if they changed. The position stands for what is both committed and durable here.
+    fn promise(&mut self, term: Term, vote: NodeId) {
+        let latest = *self.promises.latest();
+        if (latest.term, latest.vote) == (term, vote) {
+            return;
+        }
+        let committed = self.committed().min(self.persisted());
+        self.promises.make(HardState { term, vote, committed, transferred: false, ..latest });
+    }
+
+    /// Answers to heartbeats promise nothing about the disk: a slow one must not cost the primary its majority.
+    fn send_harmless(&self, messages: Vec<RaftMessage>, outputs: &mut Vec<Output>) -> Vec<RaftMessage> {
+        if self.promises.kept() != self.promises.made() {
+            return messages;
+        }
+        let is_harmless = |message: &RaftMessage| message.get_msg_type() == MessageType::MsgHeartbeatResponse;
+        let (harmless, others) = messages.into_iter().partition(is_harmless);
+        send(harmless, outputs);
+        others
+    }
+
+    fn hand_out(&mut self, entries: Vec<Entry>, outputs: &mut Vec<Output>) {
+        let Some(last) = entries.last().map(|entry| entry.position) else { return };
+        if entries.iter().any(|entry| entry.kind != EntryKind::Normal) {
+            self.fence(FenceReason::UnknownEntry);
+            return;
+        }
+        let entries = entries.into_iter().map(Entry::into_committed).collect();
+        outputs.push(Output::Committed { entries });
+        self.raw.advance_apply_to(last.0);
+    }
+
+    /// Lets all become valid that is durable now. True if anything did.
+    fn settle(&mut self, outputs: &mut Vec<Output>) -> bool {
+        let mut has_settled = false;
+        let (durable, kept) = (self.durable_entries(), self.promises.kept());
+        while let Some(waiting) =
+            self.waiting.pop_front_if(|waiting| waiting.entries <= durable && waiting.promise <= kept)
+        {
+            send(waiting.messages, outputs);
+            self.raw.on_persist_ready(waiting.ready);
+            has_settled = true;
+        }
+        let committed = self.committed();
+        while let Some((_, bytes)) = self.uncommitted.pop_front_if(|(position, _)| *position <= committed) {
+            self.uncommitted_bytes -= bytes;
+        }
+        has_settled
+    }
+
+    fn poll_disk(&mut self, outputs: &mut Vec<Output>) {
+        let committed = self.committed().min(self.persisted());
+        self.writer.poll(committed, self.prepare_retry_ns.is_none(), outputs);
+        for (position, offset) in self.writer.take_places() {
+            self.raw.mut_store().note_place(position, offset);
+        }
+        self.promises.poll(outputs);
+        if self.writer.has_begun() {
+            outputs.extend(self.discard.take());
+        }
+    }
+
+    fn poll_fetch(&mut self, outputs: &mut Vec<Output>) {
+        if self.fetching.is_some() {
+            return;
+        }
+        let Some(fetch) = self.raw.mut_store().take_wanted() else { return };
+        let Some(place) = self.raw.store().place_of(fetch.from) else { return };
+        let layout = &self.options.layout;
+        let offset = layout.within(place);
+        let wanted = places::STRIDE_BYTES + self.options.entry_bytes_max + self.options.message_bytes_max;
+        outputs.push(Output::Fetch {
+            from: fetch.from,
+            to: fetch.to,
+            segment: layout.segment_of(place),
+            offset,
+            bytes: wanted.min(layout.segment_bytes - offset),
+        });
+        self.fetching = Some(fetch);
+    }
+
+    fn begin_round(&mut self, round: Round) -> bool {
+        if self.raw.raft.state != StateRole::Leader || !self.raw.raft.commit_to_current_term() {
+            return false;
+        }
+        let context = round.encode(self.options.node, self.term());
+        self.raw.read_index(context);
+        true
+    }
+
+    fn end_round(&mut self, context: &[u8], position: Position, outputs: &mut Vec<Output>) {
+        if self.raw.raft.state != StateRole::Leader {
+            return;
+        }
+        match Round::decode(context, self.options.node, self.term()) {
+            Some(Round::Lease { stamp_ns }) => self.lease.renew(stamp_ns, self.term()),
+            Some(Round::Read { context }) => outputs.push(Output::ReadReady { context, position }),
+            None => {}
+        }
+    }
+
+    fn is_held_off(&self) -> bool {
+        !self.options.is_only_voter() && self.now_ns < self.held_off_until_ns
+    }
+
+    fn fence(&mut self, reason: FenceReason) {
+        self.fenced.get_or_insert(reason);
+        self.lease.end();
+    }
+
+    fn tell_fence(&mut self, outputs: &mut Vec<Output>) -> bool {
+        let Some(reason) = self.fenced else { return false };
+        if !self.fence_told {
+            self.fence_told = true;
+            self.tell_role(outputs);
+            outputs.push(Output::Fenced { reason });
+        }
+        true
+    }
+
+    fn tell_role(&mut self, outputs: &mut Vec<Output>) {
+        let now = (self.role(), self.term());
+        if now == self.told {
+            return;
+        }
+        self.told = now;
+        self.heartbeat_ticks_elapsed = 0;
+        if now.0 != Role::Primary {
+            self.lease.end();
+            self.uncommitted.clear();
+            self.uncommitted_bytes = 0;
+        }
+        outputs.push(Output::RoleChanged { role: now.0, term: now.1 });
+    }
+
+    /// Draws the election timeout from our own generator wherever the library may have drawn it from its own,
+    /// which no seed governs.
+    fn redraw(&mut self) {
+        if self.raw.raft.election_elapsed == 0 {
+            let (min, max) = (self.options.election_ticks_min, self.options.election_ticks_max);
+            let drawn = self.rng.next_u32() as usize % (max - min);
+            self.raw.raft.set_randomized_election_timeout(min + drawn);
+        }
+    }
+}
+
+fn send(messages: Vec<RaftMessage>, outputs: &mut Vec<Output>) {
+    for message in messages {
+        outputs.push(Output::Send { to: NodeId(message.to), message: Message(message) });
+    }
+}
+
+fn raft_config(options: &Options, applied: Position) -> raft::Config {
+    raft::Config {
+        id: options.node.0,
+        election_tick: options.election_ticks,
+        heartbeat_tick: options.heartbeat_ticks,
+        min_election_tick: options.election_ticks_min,
+        max_election_tick: options.election_ticks_max,
+        applied: applied.0,
+        max_size_per_msg: options.message_bytes_max,
+        max_inflight_msgs: MESSAGES_IN_FLIGHT,
+        check_quorum: true,
+        pre_vote: true,
+        read_only_option: ReadOnlyOption::Safe,
+        batch_append: true,
+        max_committed_size_per_ready: options.committed_bytes_max,
+        ..raft::Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Layout;
+    use crate::types::{CommittedEntry, ShardId, Uuid};
+
+    fn follower() -> Replica {
+        let layout = Layout {
+            shard: ShardId(0),
+            directory: Uuid([1; 16]),
+            cluster: Uuid([2; 16]),
+            sector_bytes: 512,
+            segment_bytes: 64 << 10,
+        };
+        let (me, peer) = (NodeId(1), NodeId(2));
+        let options = Options::new(layout, me, vec![me, peer]);
+        let recovered = Recovered {
+            tail: crate::recovery::Tail { next_segment: 1, ..Default::default() },
+            terms: vec![Default::default()],
+            ..Recovered::default()
+        };
+        let mut replica = Replica::new(options, recovered, 1, 0);
+        let _ = run(&mut replica);
+        replica
+    }
+
+    /// Does what the disk would do; gives back what was handed out.
+    fn run(replica: &mut Replica) -> Vec<CommittedEntry> {
+        let mut committed = Vec::new();
+        loop {
+            let mut outputs = Vec::new();
+            replica.drain(&mut outputs);
+            if outputs.is_empty() {
+                return committed;
+            }
+            for output in outputs {
+                match output {
+                    Output::Write { segment, offset, bytes } => {
+                        replica.written(Written { segment, offset, bytes }, 0)
+                    }
+                    Output::Prepare { segment, .. } => replica.prepared(segment, 0),
+                    Output::SaveHardState { generation, .. } => replica.saved(generation, 0),
+                    Output::Committed { entries } => committed.extend(entries),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn message(kind: MessageType, term: u64) -> RaftMessage {
+        let mut message = RaftMessage { from: 2, to: 1, term, ..RaftMessage::default() };
+        message.set_msg_type(kind);
+        message
+    }
+
+    fn entry(position: u64, origin_term: u64) -> raft::eraftpb::Entry {
+        to_raft(Entry {
+            position: Position(position),
+            term: Term(3),
+            origin_term: Term(origin_term),
+            kind: EntryKind::Normal,
+            payload: bytes::Bytes::from_static(b"payload"),
+        })
+    }
+
+    #[test]
+    fn an_entry_of_another_origin_is_handed_out_without_its_payload() {
+        let mut replica = follower();
+        let mut append = message(MessageType::MsgAppend, 3);
+        append.entries = vec![entry(1, 3), entry(2, 2)].into();
+        append.commit = 2;
+        replica.receive(NodeId(2), Message(append), 0);
+        let payloads: Vec<_> = run(&mut replica).into_iter().map(|entry| entry.payload).collect();
+        assert_eq!(payloads, ["payload", ""]);
+    }
+
+    #[test]
+    fn a_forwarded_proposal_is_dropped() {
+        let mut replica = follower();
+        let mut heartbeat = message(MessageType::MsgHeartbeat, 3);
+        heartbeat.commit = 0;
+        replica.receive(NodeId(2), Message(heartbeat), 0);
+        let mut proposal = message(MessageType::MsgPropose, 0);
+        proposal.entries = vec![entry(0, 3)].into();
+        let mut outputs = Vec::new();
+        replica.drain(&mut outputs);
+        let _ = run(&mut replica);
+        replica.receive(NodeId(2), Message(proposal), 0);
+        outputs.clear();
+        replica.drain(&mut outputs);
+        assert_eq!(outputs, [], "it is neither taken nor sent on");
+    }
+
+    #[test]
+    fn a_heartbeat_beyond_the_log_means_that_durable_entries_are_gone() {
+        let mut replica = follower();
+        let mut heartbeat = message(MessageType::MsgHeartbeat, 3);
+        heartbeat.commit = 7;
+        replica.receive(NodeId(2), Message(heartbeat), 0);
+        assert_eq!(replica.fenced(), Some(FenceReason::LostDurable));
+    }
+
+    #[test]
+    fn a_change_of_members_stops_a_version_that_does_not_know_them() {
+        let mut replica = follower();
+        let mut append = message(MessageType::MsgAppend, 3);
+        let mut change = entry(1, 3);
+        change.set_entry_type(raft::eraftpb::EntryType::EntryConfChangeV2);
+        append.entries = vec![change].into();
+        append.commit = 1;
+        replica.receive(NodeId(2), Message(append), 0);
+        assert_eq!(run(&mut replica), []);
+        assert_eq!(replica.fenced(), Some(FenceReason::UnknownEntry));
+    }
+}

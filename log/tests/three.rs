@@ -1,0 +1,214 @@
+//! Three voters in one test: elections, commits, partitions, crashes, with messages as values.
+
+use crate::common::cluster::{Cluster, id};
+use crate::common::*;
+use ramkeep_log::*;
+
+#[test]
+fn three_elect_commit_and_agree() {
+    let mut cluster = Cluster::new(3, 1);
+    let primary = cluster.elect().unwrap();
+    let position = cluster.node(primary).replica.propose(b"one".to_vec()).unwrap();
+    cluster.deliver_all().unwrap();
+    for voter in cluster.voters.clone() {
+        assert!(cluster.node(voter).replica.committed() >= position);
+        assert_eq!(cluster.node(voter).payloads(), [b"one".to_vec()]);
+        assert_eq!(cluster.node(voter).replica.leader(), Some(primary));
+    }
+}
+
+#[test]
+fn nobody_campaigns_or_votes_right_after_the_start() {
+    let mut cluster = Cluster::new(3, 2);
+    cluster.ticks(23).unwrap();
+    assert!(cluster.nodes.values().all(|node| node.replica.term() == Term(0)));
+    cluster.elect().unwrap();
+}
+
+#[test]
+fn a_commit_needs_two_disks_but_not_the_primarys_own() {
+    let mut cluster = Cluster::new(3, 3);
+    let primary = cluster.elect().unwrap();
+    cluster.node(primary).slow_disk = true;
+    let position = cluster.node(primary).replica.propose(b"mine is slow".to_vec()).unwrap();
+    cluster.deliver_all().unwrap();
+    assert!(cluster.node(primary).replica.committed() >= position);
+    assert!(cluster.node(primary).replica.persisted() < position);
+    // With both followers slow as well nothing commits.
+    let followers: Vec<NodeId> = cluster.voters.iter().copied().filter(|it| *it != primary).collect();
+    for follower in &followers {
+        cluster.node(*follower).slow_disk = true;
+    }
+    let position = cluster.node(primary).replica.propose(b"all are slow".to_vec()).unwrap();
+    cluster.deliver_all().unwrap();
+    assert!(cluster.node(primary).replica.committed() < position);
+}
+
+#[test]
+fn a_primary_cut_off_loses_lease_and_role_and_its_tail_is_overwritten() {
+    let mut cluster = Cluster::new(3, 4);
+    let old = cluster.elect().unwrap();
+    cluster.ticks(4).unwrap();
+    let now_ns = cluster.now_ns;
+    assert!(cluster.node(old).replica.lease_valid(now_ns));
+    cluster.isolate(old);
+    let position = cluster.node(old).replica.propose(b"never committed".to_vec()).unwrap();
+    cluster.ticks(9).unwrap();
+    let now_ns = cluster.now_ns;
+    assert!(!cluster.node(old).replica.lease_valid(now_ns), "450 ms after the last answer");
+    assert!(cluster.nodes.values().filter(|node| node.replica.lease_valid(now_ns)).count() == 0);
+    cluster.ticks(40).unwrap();
+    assert_ne!(cluster.node(old).replica.role(), Role::Primary);
+    let new = cluster.primary().expect("the other two elected one");
+    assert_ne!(new, old);
+    let second = cluster.node(new).replica.propose(b"committed".to_vec()).unwrap();
+    cluster.deliver_all().unwrap();
+    cluster.cut.clear();
+    cluster.ticks(10).unwrap();
+    assert!(cluster.node(old).replica.committed() >= second);
+    assert_eq!(cluster.node(old).payloads(), [b"committed".to_vec()]);
+    assert_ne!(cluster.node(old).replica.term_of(position), Some(Term(1)));
+    // The superseded tail stays superseded after a restart.
+    cluster.stop(old).unwrap().kill(true);
+    cluster.start(old).unwrap();
+    cluster.ticks(40).unwrap();
+    assert_eq!(cluster.node(old).payloads(), [b"committed".to_vec()]);
+}
+
+#[test]
+fn a_lagging_follower_is_fed_from_disk() {
+    let mut cluster = Cluster::new(3, 5);
+    let primary = cluster.elect().unwrap();
+    let lagging = *cluster.voters.iter().find(|it| **it != primary).unwrap();
+    cluster.isolate(lagging);
+    for number in 0..100_u32 {
+        let mut payload = number.to_le_bytes().to_vec();
+        payload.resize(700, 3);
+        cluster.node(primary).replica.propose(payload).unwrap();
+        cluster.deliver_all().unwrap();
+        if number % 4 == 0 {
+            cluster.ticks(1).unwrap();
+        }
+    }
+    cluster.cut.clear();
+    cluster.ticks(60).unwrap();
+    let primary = cluster.primary().unwrap();
+    assert_eq!(cluster.node(lagging).payloads(), cluster.node(primary).payloads());
+    assert_eq!(cluster.node(lagging).payloads().len(), 100);
+}
+
+#[test]
+fn a_read_round_answers_and_a_transfer_ends_the_lease() {
+    let mut cluster = Cluster::new(3, 6);
+    let primary = cluster.elect().unwrap();
+    cluster.ticks(4).unwrap();
+    assert!(cluster.node(primary).replica.read_index(77));
+    cluster.deliver_all().unwrap();
+    assert_eq!(cluster.node(primary).reads.last().unwrap().0, 77);
+    let heir = *cluster.voters.iter().find(|it| **it != primary).unwrap();
+    assert!(cluster.node(primary).replica.transfer(heir));
+    let now_ns = cluster.now_ns;
+    assert!(!cluster.node(primary).replica.lease_valid(now_ns));
+    assert_eq!(cluster.node(primary).replica.propose(vec![1]), Err(Refused::Transferring));
+    cluster.deliver_all().unwrap();
+    assert_eq!(cluster.primary(), Some(heir));
+}
+
+#[test]
+fn a_failed_write_fences_and_the_others_go_on() {
+    let mut cluster = Cluster::new(3, 7);
+    let primary = cluster.elect().unwrap();
+    cluster.node(primary).slow_disk = true;
+    cluster.node(primary).replica.propose(b"x".to_vec()).unwrap();
+    cluster.collect().unwrap();
+    let now_ns = cluster.now_ns;
+    let (segment, offset, bytes) = cluster.node(primary).disk.in_flight.take().unwrap();
+    cluster.node(primary).replica.write_failed(Written { segment, offset, bytes }, now_ns);
+    cluster.collect().unwrap();
+    assert_eq!(cluster.node(primary).fenced, Some(FenceReason::WriteFailed));
+    assert_eq!(cluster.node(primary).replica.role(), Role::Follower);
+    assert_eq!(cluster.node(primary).replica.propose(vec![1]), Err(Refused::Fenced));
+    cluster.messages.clear();
+    let next = cluster.elect().unwrap();
+    assert_ne!(next, primary);
+}
+
+/// One cluster's life under one seed, with any number of nodes down at once.
+fn life(seed: u64, mutants: Mutants) -> Result<(usize, Vec<String>), String> {
+    let mut random = Random(seed);
+    let mut cluster = Cluster::new(3, seed);
+    cluster.mutants = mutants;
+    let mut leaders: std::collections::BTreeMap<Term, NodeId> = Default::default();
+    for _ in 0..2500 {
+        cluster.disturb(&mut random)?;
+        for (id, node) in &cluster.nodes {
+            if node.replica.role() == Role::Primary {
+                let leader = *leaders.entry(node.replica.term()).or_insert(*id);
+                if leader != *id {
+                    return Err(format!("two primaries in {:?}", node.replica.term()));
+                }
+            }
+            if let Some(reason) = node.fenced {
+                return Err(format!("{id:?} is fenced: {reason}"));
+            }
+        }
+        let leases = cluster.nodes.values().filter(|node| node.replica.lease_valid(cluster.now_ns)).count();
+        if leases > 1 {
+            return Err("two leases at once".into());
+        }
+    }
+    cluster.cut.clear();
+    for voter in cluster.voters.clone() {
+        if cluster.down.contains_key(&voter) {
+            cluster.start(voter)?;
+        }
+        let now_ns = cluster.now_ns;
+        cluster.node(voter).slow_disk = false;
+        cluster.node(voter).sync(now_ns);
+    }
+    cluster.ticks(80)?;
+    let primary = cluster.elect()?;
+    let position =
+        cluster.node(primary).replica.propose(b"the end".to_vec()).map_err(|error| error.to_string())?;
+    cluster.ticks(20)?;
+    for (id, node) in &cluster.nodes {
+        if node.replica.committed() < position {
+            return Err(format!("{id:?} does not catch up"));
+        }
+    }
+    Ok((cluster.history.len(), cluster.trace))
+}
+
+#[test]
+fn committed_entries_survive_every_life() {
+    let mut committed = 0;
+    for seed in 0..150 {
+        committed += life(seed, Mutants::default()).unwrap_or_else(|lost| panic!("seed {seed}: {lost}")).0;
+    }
+    assert!(committed > 3000, "too little happened: {committed}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [3, 11] {
+        let first = life(seed, Mutants::default()).unwrap();
+        let second = std::thread::scope(|scope| {
+            scope.spawn(|| life(seed, Mutants::default()).unwrap()).join().unwrap()
+        });
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn seeded_bugs_are_found_by_three_voters_too() {
+    for mutant in [Mutant::AcknowledgedBeforeSync, Mutant::TailNotWrittenAgain] {
+        let found = (0..150).find_map(|seed| life(seed, Mutants { on: Some(mutant) }).err());
+        assert!(found.is_some(), "{mutant:?} is not found");
+    }
+}
+
+#[test]
+fn ids_hold_node_and_incarnation() {
+    assert_eq!((id(3).node(), id(3).incarnation()), (3, 1));
+}

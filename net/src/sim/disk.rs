@@ -1,0 +1,392 @@
+//! The disk traits on the simulated disk: the same steps as the real back end, with delays between them.
+//!
+//! Lives here: [`NodeDisk`] and its files, and the queues that stand for the real back end's threads.
+//! Not here: what is lost and when (`simdisk`).
+//!
+//! Invariant: between any two steps the process may be killed or the power go; each step by itself is whole.
+
+use super::time::pause_ns;
+use super::world::{NodeId, Shared};
+use crate::disk::{Fence, PARTIAL_SUFFIX, check_name};
+use crate::random::mix;
+use crate::simdisk::{FileId, Operation, SimDisk};
+use crate::{Disk, LocalFuture, LogFile, Notify, oneshot};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+
+/// Piece in which zeros are written.
+const ZERO_BYTES: u64 = 1 << 20;
+
+/// One directory of a node's disk.
+pub struct NodeDisk {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    shared: Rc<Shared>,
+    node: NodeId,
+    boot: u64,
+    core: Rc<RefCell<SimDisk>>,
+    directory: String,
+    is_writable: bool,
+    writer: Worker,
+    allocator: Worker,
+    files: Worker,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.change(|state, _| {
+            let node = state.node_mut(self.node);
+            if self.is_writable && node.boot == self.boot {
+                node.locked_directories.remove(&self.directory);
+            }
+        });
+        [&self.writer, &self.allocator, &self.files].into_iter().for_each(Worker::close);
+    }
+}
+
+/// Stands for a thread: runs jobs one at a time in the order of their submission.
+struct Worker {
+    queue: Rc<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: RefCell<VecDeque<Option<LocalFuture<'static, ()>>>>,
+    filled: Notify,
+}
+
+impl Worker {
+    fn start() -> Self {
+        let queue = Rc::<Queue>::default();
+        let jobs = Rc::clone(&queue);
+        drop(super::spawn(async move {
+            loop {
+                let job = jobs.jobs.borrow_mut().pop_front();
+                match job {
+                    Some(Some(job)) => job.await,
+                    Some(None) => return,
+                    None => jobs.filled.notified().await,
+                }
+            }
+        }));
+        Self { queue }
+    }
+
+    fn submit<T: 'static>(
+        &self,
+        job: impl Future<Output = io::Result<T>> + 'static,
+    ) -> LocalFuture<'static, io::Result<T>> {
+        let (done, outcome) = oneshot::channel();
+        self.push(Some(Box::pin(async move { drop(done.send(job.await)) })));
+        Box::pin(
+            async move { outcome.await.unwrap_or_else(|_| Err(io::Error::other("the process has ended"))) },
+        )
+    }
+
+    fn close(&self) {
+        self.push(None);
+    }
+
+    fn push(&self, job: Option<LocalFuture<'static, ()>>) {
+        self.queue.jobs.borrow_mut().push_back(job);
+        self.queue.filled.notify_one();
+    }
+}
+
+impl NodeDisk {
+    pub fn open(shared: Rc<Shared>, node: NodeId, directory: &str) -> io::Result<Self> {
+        let is_free =
+            shared.change(|state, _| state.node_mut(node).locked_directories.insert(directory.to_owned()));
+        if !is_free {
+            let text = format!("{directory} is in use by another process");
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+        }
+        let disk = Self::new(shared, node, directory, true);
+        disk.inner.clean()?;
+        Ok(disk)
+    }
+
+    pub fn open_read_only(shared: Rc<Shared>, node: NodeId, directory: &str) -> Self {
+        Self::new(shared, node, directory, false)
+    }
+
+    fn new(shared: Rc<Shared>, node: NodeId, directory: &str, is_writable: bool) -> Self {
+        let (boot, core) = {
+            let state = shared.state.borrow();
+            (state.node(node).boot, Rc::clone(&state.node(node).disk))
+        };
+        let inner = Inner {
+            shared,
+            node,
+            boot,
+            core,
+            directory: directory.trim_end_matches('/').to_owned(),
+            is_writable,
+            writer: Worker::start(),
+            allocator: Worker::start(),
+            files: Worker::start(),
+        };
+        Self { inner: Rc::new(inner) }
+    }
+}
+
+impl Inner {
+    /// Removes what was being made when the node went down, and makes sure of the names that are there.
+    fn clean(&self) -> io::Result<()> {
+        let mut core = self.core.borrow_mut();
+        let prefix = self.path("");
+        for name in core.names() {
+            if name.starts_with(&prefix) && name.ends_with(PARTIAL_SUFFIX) {
+                core.remove(&name)?;
+            }
+        }
+        core.sync_directory()
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.directory)
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.is_writable { Ok(()) } else { Err(io::ErrorKind::ReadOnlyFilesystem.into()) }
+    }
+
+    /// One step: waits as long as it takes, then does it.
+    async fn step<T>(
+        &self,
+        kind: &'static str,
+        operation: Operation,
+        step: impl FnOnce(&mut SimDisk) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let delay_ns = self.core.borrow_mut().draw_latency_ns(operation);
+        pause_ns(delay_ns).await;
+        let outcome = step(&mut self.core.borrow_mut());
+        self.record(kind, &[u64::from(outcome.is_ok())]);
+        outcome
+    }
+
+    fn record(&self, kind: &'static str, numbers: &[u64]) {
+        self.shared.state.borrow().record(self.shared.now_ns(), kind, self.node, numbers);
+    }
+
+    async fn write_new(&self, path: &str, pieces: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
+        let file = self.step("disk.create", Operation::Names, |core| core.create(path)).await?;
+        let mut offset = 0;
+        for piece in pieces {
+            self.step("disk.write", Operation::Write, |core| core.write(file, offset, &piece)).await?;
+            offset += piece.len() as u64;
+        }
+        self.step("disk.sync", Operation::Sync, |core| core.sync(file)).await
+    }
+
+    /// Makes a file beside, puts it in its place, and makes the name durable.
+    async fn put(&self, path: &str, pieces: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
+        let partial = format!("{path}{PARTIAL_SUFFIX}");
+        let outcome = match self.write_new(&partial, pieces).await {
+            Ok(()) => self.step("disk.rename", Operation::Names, |core| core.rename(&partial, path)).await,
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            // The first error is what the caller must hear of.
+            let _ = self.core.borrow_mut().remove(&partial);
+        }
+        outcome?;
+        self.step("disk.sync-names", Operation::Sync, SimDisk::sync_directory).await
+    }
+
+    async fn create(&self, path: &str, bytes: u64) -> io::Result<()> {
+        if self.core.borrow().find(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let pieces = (0..bytes.div_ceil(ZERO_BYTES)).map(|piece| {
+            let length = (bytes - piece * ZERO_BYTES).min(ZERO_BYTES);
+            vec![0; length as usize]
+        });
+        let outcome = self.put(path, pieces).await;
+        if outcome.is_err() {
+            let _ = self.core.borrow_mut().remove(path);
+        }
+        outcome
+    }
+}
+
+impl NodeDisk {
+    /// Runs `job` on one of the queues, with the checked path of `name`.
+    fn submit<T: 'static, F: Future<Output = io::Result<T>> + 'static>(
+        &self,
+        worker: &Worker,
+        is_change: bool,
+        name: &str,
+        job: impl FnOnce(Rc<Inner>, String) -> F + 'static,
+    ) -> LocalFuture<'static, io::Result<T>> {
+        let (inner, name) = (Rc::clone(&self.inner), name.to_owned());
+        worker.submit(async move {
+            check_name(&name)?;
+            if is_change {
+                inner.check_writable()?;
+            }
+            let path = inner.path(&name);
+            job(inner, path).await
+        })
+    }
+}
+
+fn log_file(inner: &Rc<Inner>, path: &str) -> io::Result<Rc<dyn LogFile>> {
+    let file = inner.core.borrow().find(path)?;
+    inner.core.borrow_mut().opened(file);
+    let open = Open { inner: Rc::clone(inner), file, fence: Fence::default() };
+    Ok(Rc::new(NodeFile { open: Rc::new(open) }))
+}
+
+impl Disk for NodeDisk {
+    fn create(&self, name: &str, bytes: u64) -> LocalFuture<'static, io::Result<Rc<dyn LogFile>>> {
+        self.submit(&self.inner.allocator, true, name, move |inner, path| async move {
+            inner.create(&path, bytes).await?;
+            log_file(&inner, &path)
+        })
+    }
+
+    fn open(&self, name: &str) -> LocalFuture<'static, io::Result<Rc<dyn LogFile>>> {
+        self.submit(&self.inner.files, false, name, |inner, path| async move {
+            inner.step("disk.open", Operation::Read, |core| core.find(&path)).await?;
+            log_file(&inner, &path)
+        })
+    }
+
+    fn list(&self) -> LocalFuture<'static, io::Result<Vec<String>>> {
+        let inner = Rc::clone(&self.inner);
+        self.inner.files.submit(async move {
+            let prefix = inner.path("");
+            let names = inner.step("disk.list", Operation::Read, |core| Ok(core.names())).await?;
+            let names = names.iter().filter_map(|name| name.strip_prefix(&prefix));
+            Ok(names.filter(|name| check_name(name).is_ok()).map(str::to_owned).collect())
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> LocalFuture<'static, io::Result<()>> {
+        let to = to.to_owned();
+        self.submit(&self.inner.files, true, from, move |inner, from| async move {
+            check_name(&to)?;
+            let to = inner.path(&to);
+            inner.step("disk.rename", Operation::Names, |core| core.rename(&from, &to)).await
+        })
+    }
+
+    fn remove(&self, name: &str) -> LocalFuture<'static, io::Result<()>> {
+        self.submit(&self.inner.files, true, name, |inner, path| async move {
+            inner.step("disk.remove", Operation::Names, |core| core.remove(&path)).await
+        })
+    }
+
+    fn sync_dir(&self) -> LocalFuture<'static, io::Result<()>> {
+        let inner = Rc::clone(&self.inner);
+        self.inner.files.submit(async move {
+            inner.check_writable()?;
+            inner.step("disk.sync-names", Operation::Sync, SimDisk::sync_directory).await
+        })
+    }
+
+    fn read_file(&self, name: &str) -> LocalFuture<'static, io::Result<Vec<u8>>> {
+        self.submit(&self.inner.files, false, name, |inner, path| async move {
+            let read = |core: &mut SimDisk| {
+                let file = core.find(&path)?;
+                core.read(file, 0, usize::MAX)
+            };
+            inner.step("disk.read", Operation::Read, read).await
+        })
+    }
+
+    fn write_file_atomic(&self, name: &str, bytes: Vec<u8>) -> LocalFuture<'static, io::Result<()>> {
+        self.submit(&self.inner.files, true, name, |inner, path| async move {
+            inner.put(&path, std::iter::once(bytes)).await
+        })
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.inner.core.borrow().free_bytes())
+    }
+}
+
+/// An open file, shared with the operations under way.
+struct Open {
+    inner: Rc<Inner>,
+    file: FileId,
+    fence: Fence,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let is_same_process = self.inner.shared.state.borrow().node(self.inner.node).boot == self.inner.boot;
+        if is_same_process {
+            self.inner.core.borrow_mut().closed(self.file);
+        }
+    }
+}
+
+impl Open {
+    async fn write(&self, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.fence.check()?;
+        self.inner.check_writable()?;
+        let digest = bytes.iter().fold(offset, |digest, byte| mix(digest ^ u64::from(*byte)));
+        self.inner.record("disk.begin", &[offset, bytes.len() as u64, digest]);
+        let write = self.inner.core.borrow_mut().begin_write(self.file, offset, bytes)?;
+        let applied = self.inner.step("disk.apply", Operation::Write, |core| core.apply_write(write)).await;
+        let outcome = match applied {
+            Ok(()) => self.inner.step("disk.sync", Operation::Sync, |core| core.finish_write(write)).await,
+            Err(error) => Err(error),
+        };
+        self.fence.watch(outcome)
+    }
+
+    async fn truncate(&self, length: u64) -> io::Result<()> {
+        self.fence.check()?;
+        self.inner.check_writable()?;
+        let file = self.file;
+        let cut =
+            self.inner.step("disk.truncate", Operation::Names, |core| core.truncate(file, length)).await;
+        let outcome = match cut {
+            Ok(()) => self.inner.step("disk.sync", Operation::Sync, |core| core.sync(file)).await,
+            Err(error) => Err(error),
+        };
+        self.fence.watch(outcome)
+    }
+}
+
+struct NodeFile {
+    open: Rc<Open>,
+}
+
+impl LogFile for NodeFile {
+    fn write_at(&self, offset: u64, bytes: Vec<u8>) -> LocalFuture<'static, io::Result<Vec<u8>>> {
+        let open = Rc::clone(&self.open);
+        self.open.inner.writer.submit(async move { open.write(offset, bytes).await })
+    }
+
+    fn write_now(&self, _offset: u64, _bytes: &[u8]) -> Option<io::Result<()>> {
+        None
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> LocalFuture<'static, io::Result<Vec<u8>>> {
+        let open = Rc::clone(&self.open);
+        self.open.inner.files.submit(async move {
+            open.fence.check()?;
+            let file = open.file;
+            open.inner.step("disk.read", Operation::Read, |core| core.read(file, offset, length)).await
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.open.fence.check()?;
+        self.open.inner.core.borrow().len(self.open.file)
+    }
+
+    fn truncate(&self, length: u64) -> LocalFuture<'static, io::Result<()>> {
+        let open = Rc::clone(&self.open);
+        self.open.inner.writer.submit(async move { open.truncate(length).await })
+    }
+}

@@ -1,0 +1,185 @@
+//! The log's files: what the replica asks for, done on the node's disk.
+//!
+//! Lives here: segment files, the vote file, the choice between writing on the shard's thread and on
+//! the writer's. Not here: what is written (`ramkeep-log`), how (`ramkeep-net`).
+
+use crate::node::Node;
+use ramkeep_engine::LogFacts;
+use ramkeep_log::{Layout, Output, Written};
+use ramkeep_net::{Disk, LogFile};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Name of the file with term and vote.
+pub const VOTE_FILE: &str = "vote";
+const SEGMENT_PREFIX: &str = "log-";
+/// Writes larger than this go to the writer's thread, whoever waits.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Name of a segment's file.
+pub fn segment_name(segment: u64) -> String {
+    format!("{SEGMENT_PREFIX}{segment:016x}")
+}
+
+/// Number of the segment in a file of this name, if it is one.
+pub fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(SEGMENT_PREFIX)?;
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// A segment's file as this process has it.
+struct Segment {
+    file: Rc<dyn LogFile>,
+    bytes: u64,
+}
+
+pub struct LogDriver {
+    disk: Rc<dyn Disk>,
+    layout: Layout,
+    vote: Rc<dyn LogFile>,
+    /// Segments made by this process: the ones it may write.
+    open: RefCell<BTreeMap<u64, Segment>>,
+    /// Bytes and number of the segments found at the start.
+    found: Cell<(u64, u64)>,
+    saves_in_flight: Cell<u64>,
+}
+
+impl LogDriver {
+    pub fn new(disk: Rc<dyn Disk>, layout: Layout, vote: Rc<dyn LogFile>, found: (u64, u64)) -> LogDriver {
+        LogDriver {
+            disk,
+            layout,
+            vote,
+            open: RefCell::default(),
+            found: Cell::new(found),
+            saves_in_flight: Cell::new(0),
+        }
+    }
+
+    /// Does what the replica asked for, or starts it.
+    pub(crate) fn carry_out(&self, node: &Rc<Node>, output: Output) {
+        match output {
+            Output::Write { segment, offset, bytes } => self.write(node, segment, offset, bytes),
+            Output::Prepare { segment, bytes } => self.prepare(node, segment, bytes),
+            Output::SaveHardState { generation, slot, bytes } => self.save(node, generation, slot, bytes),
+            Output::Discard { segments, cut } => self.discard(node, segments, cut),
+            // A single voter has nobody to send to, and its readers never lag.
+            Output::Send { .. } | Output::Fetch { .. } | Output::ReadReady { .. } => {}
+            Output::Committed { .. } | Output::RoleChanged { .. } | Output::Fenced { .. } => {
+                unreachable!("the shard takes these itself")
+            }
+        }
+    }
+
+    fn write(&self, node: &Rc<Node>, segment: u64, offset: u64, bytes: Vec<u8>) {
+        let file = Rc::clone(&self.open.borrow().get(&segment).expect("the segment was prepared").file);
+        // Alone, a writer waits for nobody but the disk: two hand-offs between threads cost more than
+        // the others lose, since there are none.
+        if bytes.len() <= INLINE_BYTES_MAX && node.may_write_inline() {
+            match file.write_now(offset, &bytes) {
+                Some(Ok(())) => return node.written(Written { segment, offset, bytes }, Ok(())),
+                Some(Err(error)) => return node.written(Written { segment, offset, bytes }, Err(error)),
+                None => {}
+            }
+        }
+        let node = Rc::clone(node);
+        let write = file.write_at(offset, bytes);
+        ramkeep_net::spawn(async move {
+            match write.await {
+                Ok(bytes) => node.written(Written { segment, offset, bytes }, Ok(())),
+                Err(error) => node.written(Written { segment, offset, bytes: Vec::new() }, Err(error)),
+            }
+        });
+    }
+
+    fn prepare(&self, node: &Rc<Node>, segment: u64, bytes: u64) {
+        let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
+        ramkeep_net::spawn(async move {
+            let name = segment_name(segment);
+            let made = match disk.create(&name, bytes).await {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    // A spare of an earlier run that recovery found to hold nothing.
+                    match disk.remove(&name).await {
+                        Ok(()) => disk.create(&name, bytes).await,
+                        Err(error) => Err(error),
+                    }
+                }
+                made => made,
+            };
+            match made {
+                Ok(file) => {
+                    node.log.open.borrow_mut().insert(segment, Segment { file, bytes });
+                    node.prepared(segment, Ok(()));
+                }
+                Err(error) => node.prepared(segment, Err(error)),
+            }
+        });
+    }
+
+    fn save(&self, node: &Rc<Node>, generation: u64, slot: usize, bytes: Vec<u8>) {
+        let offset = slot as u64 * u64::from(self.layout.sector_bytes);
+        let write = self.vote.write_at(offset, bytes);
+        let node = Rc::clone(node);
+        self.saves_in_flight.set(self.saves_in_flight.get() + 1);
+        ramkeep_net::spawn(async move {
+            let outcome = write.await;
+            node.log.saves_in_flight.set(node.log.saves_in_flight.get() - 1);
+            match outcome {
+                Ok(_) => node.drive(|replica, now| replica.saved(generation, now)),
+                Err(error) => {
+                    tracing::error!(%error, "the vote file cannot be written");
+                    node.drive(|replica, now| replica.save_failed(now));
+                }
+            }
+        });
+    }
+
+    fn discard(&self, node: &Rc<Node>, segments: Vec<u64>, cut: Option<(u64, u64)>) {
+        let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
+        ramkeep_net::spawn(async move {
+            for segment in segments {
+                let is_ours = node.log.open.borrow().contains_key(&segment);
+                if !is_ours && let Err(error) = disk.remove(&segment_name(segment)).await {
+                    tracing::debug!(segment, %error, "a dead segment stays");
+                }
+            }
+            if let Some((segment, bytes)) = cut
+                && let Ok(file) = disk.open(&segment_name(segment)).await
+                && let Err(error) = file.truncate(bytes).await
+            {
+                tracing::debug!(segment, %error, "a void end stays");
+            }
+            if let Err(error) = disk.sync_dir().await {
+                tracing::debug!(%error, "removed names may come back");
+            }
+        });
+    }
+
+    /// Whether no save of the vote file is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.saves_in_flight.get() == 0
+    }
+
+    pub(crate) fn refresh(&self, facts: &mut LogFacts) {
+        let (found_bytes, found) = self.found.get();
+        let open = self.open.borrow();
+        facts.log_bytes = found_bytes + open.values().map(|segment| segment.bytes).sum::<u64>();
+        facts.segments = found + open.len() as u64;
+        facts.free_disk_bytes = self.disk.free_bytes().unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_names_read_back_and_others_are_none() {
+        assert_eq!(segment_name(27), "log-000000000000001b");
+        assert_eq!(segment_number(&segment_name(27)), Some(27));
+        for other in ["vote", "log-1", "log-00000000000000zz", "snapshot"] {
+            assert_eq!(segment_number(other), None);
+        }
+    }
+}

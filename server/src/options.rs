@@ -1,0 +1,374 @@
+//! The command line.
+//!
+//! Lives here: telling subcommands apart, and redis-server's own rule for the arguments of `server`: an optional
+//! file, then `--directive value …`. Not here: what the values mean (`engine::config`), running anything.
+//!
+//! Invariant: what cannot be understood is a `UsageError` that names the closest thing known; the process then ends
+//! with exit code 2.
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use ramkeep_engine::config::{DIRECTIVES, closest_directive};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Invocation {
+    Server(ServerArguments),
+    Log(LogArguments),
+    ConfigCheck(ConfigCheckArguments),
+    /// Print this and end with exit code 0.
+    Print(String),
+}
+
+/// How to start a node.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ServerArguments {
+    pub file: Option<String>,
+    /// More directives come from standard input, after the file.
+    pub reads_standard_input: bool,
+    /// Applied last, in this order.
+    pub overrides: Vec<Override>,
+}
+
+/// One `--directive value …`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Override {
+    pub name: String,
+    pub values: Vec<String>,
+}
+
+/// `log inspect` and `log verify`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LogArguments {
+    pub action: LogAction,
+    /// A data directory of a node that is not running.
+    pub directory: PathBuf,
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogAction {
+    /// Print every record.
+    Inspect,
+    /// Print what is damaged, if anything.
+    Verify,
+}
+
+/// `config check`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigCheckArguments {
+    /// `-` for standard input.
+    pub file: String,
+    pub json: bool,
+}
+
+/// The command line cannot be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct UsageError {
+    pub message: String,
+}
+
+/// Exit code after a `UsageError`.
+pub const USAGE_EXIT_CODE: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "ramkeep",
+    version,
+    about = "A Redis-compatible in-memory database that answers OK when the write is on disk",
+    override_usage = "ramkeep [server] [FILE] [--DIRECTIVE VALUE …]\n       ramkeep <COMMAND>"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a node (the default): FILE in redis.conf's syntax, `-` for standard input, then directives as options
+    #[command(override_usage = "ramkeep [server] [FILE] [--DIRECTIVE VALUE …] [-]")]
+    Server {
+        /// As for redis-server: `--port 7000 --bind 127.0.0.1 ::1 --save ""`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Read the transaction log of a node that is not running
+    Log {
+        #[command(subcommand)]
+        action: LogCommand,
+    },
+    /// Look at configuration files
+    Config {
+        #[command(subcommand)]
+        action: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum LogCommand {
+    /// Print every record
+    Inspect(LogTarget),
+    /// Check every record; exit code 1 if one is damaged
+    Verify(LogTarget),
+}
+
+#[derive(clap::Args)]
+struct LogTarget {
+    /// The data directory
+    directory: PathBuf,
+    /// One JSON value per line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Tell of each directive in a redis.conf whether it is honoured, harmless or refused; exit code 1 if one is refused
+    Check {
+        /// The file, or `-` for standard input
+        file: String,
+        /// One JSON value
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Reads the command line, without the program's name.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, UsageError> {
+    let mut words = Vec::new();
+    for (index, argument) in arguments.into_iter().enumerate() {
+        let word =
+            argument.into_string().map_err(|_| usage(format!("argument {} is not UTF-8", index + 1)))?;
+        words.push(word);
+    }
+    let first = words.first().map(String::as_str);
+    let is_alone = words.len() == 1;
+    match first {
+        Some("--version" | "-v" | "-V") if is_alone => {
+            Ok(Invocation::Print(CommandLine::command().render_version()))
+        }
+        Some("--help" | "-h") if is_alone => {
+            Ok(Invocation::Print(CommandLine::command().render_long_help().to_string()))
+        }
+        Some("server") if !matches!(words.get(1).map(String::as_str), Some("--help" | "-h")) => {
+            server(&words[1..]).map(Invocation::Server)
+        }
+        Some("server" | "log" | "config" | "help") => subcommand(words),
+        _ => server(&words).map(Invocation::Server),
+    }
+}
+
+/// The closest subcommand, for a file that does not exist.
+pub fn closest_subcommand(word: &str) -> Option<&'static str> {
+    ramkeep_engine::config::closest(word, ["server", "log", "config", "help"].into_iter())
+}
+
+fn subcommand(words: Vec<String>) -> Result<Invocation, UsageError> {
+    let with_name = std::iter::once("ramkeep".to_owned()).chain(words);
+    let command = match CommandLine::try_parse_from(with_name) {
+        Ok(line) => line.command,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return Ok(Invocation::Print(error.render().to_string()));
+        }
+        Err(error) => {
+            let message = error.render().to_string();
+            return Err(usage(message.strip_prefix("error: ").unwrap_or(&message).trim_end().to_owned()));
+        }
+    };
+    Ok(match command {
+        Command::Server { arguments } => Invocation::Server(server(&arguments)?),
+        Command::Log { action } => {
+            let (action, target) = match action {
+                LogCommand::Inspect(target) => (LogAction::Inspect, target),
+                LogCommand::Verify(target) => (LogAction::Verify, target),
+            };
+            Invocation::Log(LogArguments { action, directory: target.directory, json: target.json })
+        }
+        Command::Config { action: ConfigCommand::Check { file, json } } => {
+            Invocation::ConfigCheck(ConfigCheckArguments { file, json })
+        }
+    })
+}
+
+/// redis-server's rule: the first word is a file unless it begins with `-`; each `--name` takes the words up to the
+/// next one; a last `-` reads standard input.
+fn server(words: &[String]) -> Result<ServerArguments, UsageError> {
+    let mut arguments = ServerArguments::default();
+    let mut rest = words;
+    if let Some((last, before)) = rest.split_last()
+        && last == "-"
+    {
+        arguments.reads_standard_input = true;
+        rest = before;
+    }
+    if let Some((first, after)) = rest.split_first()
+        && !first.starts_with('-')
+    {
+        arguments.file = Some(first.clone());
+        rest = after;
+    }
+    for word in rest {
+        match word.strip_prefix("--") {
+            Some(option) => arguments.overrides.push(option_of(option)?),
+            None => match arguments.overrides.last_mut() {
+                Some(option) => option.values.push(word.clone()),
+                None => return Err(usage(format!("'{word}' is no option: options begin with '--'"))),
+            },
+        }
+    }
+    for option in &mut arguments.overrides {
+        if option.values.is_empty() && option.name == "save" {
+            option.values.push(String::new());
+        }
+        if option.values.is_empty() {
+            return Err(usage(format!("'--{}' needs a value", option.name)));
+        }
+    }
+    Ok(arguments)
+}
+
+/// Reads `name` or `name=value`.
+fn option_of(option: &str) -> Result<Override, UsageError> {
+    let (name, value) = match option.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (option, None),
+    };
+    let name = name.to_ascii_lowercase();
+    let is_known =
+        name == "include" || DIRECTIVES.iter().any(|directive| directive.names().any(|known| known == name));
+    if !is_known {
+        let hint =
+            closest_directive(&name).map(|known| format!("; did you mean '--{known}'?")).unwrap_or_default();
+        return Err(usage(format!("there is no option '--{name}'{hint}")));
+    }
+    Ok(Override { name, values: value.map(str::to_owned).into_iter().collect() })
+}
+
+fn usage(message: String) -> UsageError {
+    UsageError { message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The invocation, or the message, of words split at spaces; `""` is an empty word.
+    fn parsed(line: &str) -> Result<Invocation, String> {
+        let words =
+            line.split_whitespace().map(|word| OsString::from(if word == "\"\"" { "" } else { word }));
+        parse(words).map_err(|error| error.message)
+    }
+
+    /// File, whether standard input is read, and the options, in one line.
+    fn server_text(line: &str) -> String {
+        match parsed(line) {
+            Ok(Invocation::Server(arguments)) => {
+                let mut text = arguments.file.unwrap_or_else(|| "none".into());
+                for option in arguments.overrides {
+                    text += &format!(" | {} {:?}", option.name, option.values);
+                }
+                if arguments.reads_standard_input {
+                    text += " | stdin";
+                }
+                text
+            }
+            Ok(other) => format!("{other:?}"),
+            Err(message) => format!("error: {message}"),
+        }
+    }
+
+    #[test]
+    fn server_arguments_follow_the_rule_of_redis_server() {
+        for (line, expected) in [
+            ("", "none"),
+            ("server", "none"),
+            ("redis.conf", "redis.conf"),
+            ("server redis.conf", "redis.conf"),
+            ("-", "none | stdin"),
+            ("redis.conf -", "redis.conf | stdin"),
+            ("--port 7777 --bind 127.0.0.1 ::1", r#"none | port ["7777"] | bind ["127.0.0.1", "::1"]"#),
+            ("server a.conf --save \"\" --Port 1", r#"a.conf | save [""] | port ["1"]"#),
+            ("--save --port 1", r#"none | save [""] | port ["1"]"#),
+            ("--save 900 1 --save 300 10", r#"none | save ["900", "1"] | save ["300", "10"]"#),
+            ("--slowlog-log-slower-than -1", r#"none | slowlog-log-slower-than ["-1"]"#),
+            ("--log-format=json -", r#"none | log-format ["json"] | stdin"#),
+            ("--include a.conf", r#"none | include ["a.conf"]"#),
+            ("--prot 1", "error: there is no option '--prot'; did you mean '--port'?"),
+            ("--colour red", "error: there is no option '--colour'"),
+            ("--port", "error: '--port' needs a value"),
+            ("-p 7777", "error: '-p' is no option: options begin with '--'"),
+            ("a.conf b.conf", "error: 'b.conf' is no option: options begin with '--'"),
+            ("--", "error: there is no option '--'"),
+        ] {
+            assert_eq!(server_text(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn subcommands_are_read() {
+        for (line, expected) in [
+            (
+                "log inspect ./data --json",
+                Invocation::Log(LogArguments {
+                    action: LogAction::Inspect,
+                    directory: "./data".into(),
+                    json: true,
+                }),
+            ),
+            (
+                "log verify ./data",
+                Invocation::Log(LogArguments {
+                    action: LogAction::Verify,
+                    directory: "./data".into(),
+                    json: false,
+                }),
+            ),
+            (
+                "config check redis.conf --json",
+                Invocation::ConfigCheck(ConfigCheckArguments { file: "redis.conf".into(), json: true }),
+            ),
+            (
+                "config check -",
+                Invocation::ConfigCheck(ConfigCheckArguments { file: "-".into(), json: false }),
+            ),
+        ] {
+            assert_eq!(parsed(line), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn version_and_help_are_printed() {
+        for (line, part) in [
+            ("--version", env!("CARGO_PKG_VERSION")),
+            ("-v", "ramkeep"),
+            ("--help", "ramkeep [server] [FILE]"),
+            ("-h", "config"),
+            ("help", "Usage"),
+            ("log --help", "inspect"),
+            ("server --help", "redis-server"),
+        ] {
+            match parsed(line) {
+                Ok(Invocation::Print(text)) => assert!(text.contains(part), "{line}: {text}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn bad_subcommands_come_with_a_hint() {
+        for (line, part) in [
+            ("log inspct ./data", "inspect"),
+            ("config check f --jsn", "--json"),
+            ("config", "check"),
+            ("log verify", "DIR"),
+        ] {
+            let message = parsed(line).expect_err(line);
+            assert!(message.contains(part), "{line}: {message}");
+        }
+        assert_eq!(closest_subcommand("serve"), Some("server"));
+        assert_eq!(closest_subcommand("redis.conf"), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! The process around a node: arguments in, messages out, signals.
+
+use ramkeep_engine::NodeFacts;
+use ramkeep_engine::config::LogFormat;
+use ramkeep_engine::time::Now;
+use ramkeep_net::{Host, Listener};
+use ramkeep_server::cli::{self, Outcome};
+use ramkeep_server::config_file::{self, Assembled, Files};
+use ramkeep_server::node::Node;
+use ramkeep_server::options::{self, Invocation, ServerArguments, USAGE_EXIT_CODE};
+use ramkeep_server::{banner, start};
+use rand_core::RngCore;
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Sector size of new directories: right for today's devices, and safe where it is unknown.
+const SECTOR_BYTES: u32 = 4096;
+/// Descriptors that the process needs besides its clients' sockets.
+const OTHER_FILES: u64 = 64;
+
+pub fn main() -> ExitCode {
+    let host = Host::real();
+    let invocation = match options::parse(std::env::args_os().skip(1)) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            eprintln!("ramkeep: {error}");
+            return ExitCode::from(USAGE_EXIT_CODE);
+        }
+    };
+    match invocation {
+        Invocation::Print(text) => {
+            print_out(&text);
+            ExitCode::SUCCESS
+        }
+        Invocation::ConfigCheck(arguments) => {
+            let text = match arguments.file.as_str() {
+                "-" => host.read_standard_input(),
+                file => host.read_file(file),
+            };
+            match text {
+                Ok(text) => finish(&cli::config_check::config_check(&arguments.file, &text, arguments.json)),
+                Err(error) => fail(&format!("cannot read '{}': {error}", arguments.file)),
+            }
+        }
+        Invocation::Log(arguments) => match ramkeep_net::run(cli::log::run(&host, &arguments)) {
+            Ok(outcome) => finish(&outcome),
+            Err(error) => fail(&format!("the runtime does not start: {error}")),
+        },
+        Invocation::Server(arguments) => server(&host, &arguments),
+    }
+}
+
+/// Prints to standard output; a reader that went away is no error of ours.
+fn print_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn finish(outcome: &Outcome) -> ExitCode {
+    print_out(&outcome.text);
+    ExitCode::from(outcome.exit_code)
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("ramkeep: {why}");
+    ExitCode::FAILURE
+}
+
+struct RealFiles<'h>(&'h Host);
+
+impl Files for RealFiles<'_> {
+    fn read(&mut self, name: &str) -> std::io::Result<Vec<u8>> {
+        self.0.read_file(name)
+    }
+
+    fn read_standard_input(&mut self) -> std::io::Result<Vec<u8>> {
+        self.0.read_standard_input()
+    }
+}
+
+fn server(host: &Host, arguments: &ServerArguments) -> ExitCode {
+    let assembled = match config_file::assemble(arguments, &mut RealFiles(host)) {
+        Ok(assembled) => assembled,
+        Err(error) => {
+            eprintln!("ramkeep: {error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    let is_json = assembled.config.settings().log_format == LogFormat::Json;
+    start_tracing(is_json);
+    for line in assembled.lines.iter().filter(|line| !line.treatment.is_accepted()) {
+        tracing::warn!("{}:{}: {} has no effect: {}", line.source, line.number, line.directive, line.reason);
+    }
+    match ramkeep_net::run(serve(host.clone(), assembled)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(why)) => fail(&why),
+        Err(error) => fail(&format!("the runtime does not start: {error}")),
+    }
+}
+
+fn start_tracing(is_json: bool) {
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal() && !is_json)
+        .with_max_level(tracing::Level::INFO);
+    if is_json { builder.json().init() } else { builder.init() }
+}
+
+/// Runs a node to its end.
+async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
+    let settings = assembled.config.settings();
+    let is_json = settings.log_format == LogFormat::Json;
+    let facts = facts(&host, &assembled);
+    let process_id = facts.process_id;
+    let mut signals = host.shutdown_signals().map_err(|error| format!("signals: {error}"))?;
+    print_out(&banner::initialized_lines(VERSION, process_id, host.clock().wall_us()));
+    host.raise_open_files(u64::from(settings.clients_max) + OTHER_FILES);
+    let listeners = listen(&host, &settings.bind, settings.port, settings.tcp_backlog)?;
+    let asks_password = settings.requirepass.is_some();
+    let directory_name = String::from_utf8_lossy(&settings.dir).into_owned();
+    let options = start::Options {
+        config: assembled.config,
+        facts,
+        directory: directory_name.clone(),
+        sector_bytes: SECTOR_BYTES,
+        shard: Default::default(),
+        mutants: Default::default(),
+        stopwatch: ramkeep_net::stopwatch_ns,
+    };
+    let directory = Rc::new(start::open(&host, &options).await.map_err(|error| error.to_string())?);
+    let node = start::build(&host, &directory, options).await.map_err(|error| error.to_string())?;
+    let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::local_address).collect();
+    start_tasks(&node, &directory, listeners);
+    let report = start::recover(&node, &directory, Default::default()).await.map_err(|error| error.to_string())?;
+    tell_report(&report);
+    let shown = banner::Facts {
+        version: VERSION,
+        process_id,
+        directory: directory_name,
+        directory_is_new: directory.is_new,
+        log_bytes: directory.log_bytes,
+        addresses,
+        asks_password,
+        warnings: vec![
+            "no snapshots yet: the log grows, and a restart replays it (INFO durability tells its size)".into(),
+        ],
+    };
+    let wall_us = host.clock().wall_us();
+    if is_json {
+        eprintln!("{}", banner::banner_json(&shown, wall_us));
+    } else {
+        eprint!("{}", banner::banner_text(&shown));
+    }
+    print_out(&banner::ready_line(process_id, wall_us));
+    ramkeep_net::select! {
+        signal = signals.next() => tracing::info!(?signal, "stopping"),
+        () = node.stop_wanted() => tracing::info!("stopping: SHUTDOWN"),
+    }
+    ramkeep_net::select! {
+        signal = signals.next() => tracing::warn!(?signal, "stopping at once"),
+        () = start::stop(&node) => print_out(&banner::redis_line(
+            process_id,
+            host.clock().wall_us(),
+            "Ramkeep is now ready to exit, bye bye...",
+        )),
+    }
+    Ok(())
+}
+
+fn start_tasks(node: &Rc<Node>, directory: &Rc<start::Directory>, listeners: Vec<Listener>) {
+    for listener in listeners {
+        ramkeep_net::spawn(start::accept(Rc::clone(node), listener));
+    }
+    ramkeep_net::spawn(Rc::clone(node).end_turns());
+    ramkeep_net::spawn(Rc::clone(node).tick());
+    ramkeep_net::spawn(start::rebuild_when_wanted(Rc::clone(node), Rc::clone(directory)));
+}
+
+fn facts(host: &Host, assembled: &Assembled) -> NodeFacts {
+    let process = host.facts();
+    let mut run_id = [0; 20];
+    host.rng("run id").fill_bytes(&mut run_id);
+    let clock = host.clock();
+    NodeFacts {
+        process_id: process.process_id,
+        port: assembled.config.settings().port,
+        run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        executable: process.executable,
+        config_file: assembled.file.clone().unwrap_or_default(),
+        data_directory: String::from_utf8_lossy(&assembled.config.settings().dir).into_owned(),
+        operating_system: process.system,
+        started_at: Now { monotonic_ns: clock.monotonic_ns(), wall_us: clock.wall_us() },
+        total_system_memory_bytes: process.memory_total_bytes,
+    }
+}
+
+/// Listens on every address of `bind`; one that begins with `-` may be missing on this machine.
+fn listen(host: &Host, bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    for name in bind {
+        let (name, is_optional) = name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
+        let address = match name {
+            "*" => IpAddr::from([0, 0, 0, 0]),
+            "::*" => IpAddr::from([0u16; 8]),
+            "localhost" => IpAddr::from([127, 0, 0, 1]),
+            text => text.parse().map_err(|_| format!("bind: '{text}' is not an IP address"))?,
+        };
+        match host.listen(SocketAddr::new(address, port), backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if is_optional => tracing::debug!(%address, %error, "not listening here"),
+            Err(error) => return Err(format!("cannot listen on {address} port {port}: {error}")),
+        }
+    }
+    Ok(listeners)
+}
+
+fn tell_report(report: &ramkeep_log::Report) {
+    if let Some(reason) = report.torn {
+        tracing::warn!(
+            bytes = report.cut_bytes,
+            frames = report.cut_frames,
+            %reason,
+            "cut a torn tail off the log: it was being written when the node stopped, and none of it was acknowledged"
+        );
+    }
+    tracing::info!(
+        segments = report.segments,
+        frames = report.frames,
+        written_again = report.rewritten_frames,
+        "log replayed"
+    );
+}

@@ -1,0 +1,350 @@
+//! From a data directory to a serving node.
+//!
+//! Lives here: the directory's identity, reading the log into memory while LOADING is answered,
+//! accepting clients, the orderly end. Not here: the process around it (`main`).
+
+use crate::connection;
+use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
+use crate::node::Node;
+use ramkeep_engine::config::{self, Config};
+use ramkeep_engine::{Engine, NodeFacts};
+use ramkeep_log::{
+    HardState, HardStateError, Identity, IdentityError, Layout, Mutants, NodeId, Position, Recovered,
+    Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica, Report, SegmentFile, ShardId, Term,
+    Uuid,
+};
+use ramkeep_net::{Disk, Host, Listener};
+use ramkeep_shard::{ReplayError, Shard};
+use rand_core::RngCore;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Name of the file that says whose directory it is.
+pub const IDENTITY_FILE: &str = "identity";
+/// The one shard of a single node.
+const SHARD: ShardId = ShardId(0);
+/// Replay tells how far it is after so long, and again each time.
+const PROGRESS_NS: u64 = 1_000_000_000;
+/// Longest wait for replies to leave at an orderly end, in steps of [`DRAIN_STEP`].
+const DRAIN_STEPS_MAX: usize = 500;
+/// How often a starting node looks whether it leads.
+const LEADING_STEP: Duration = Duration::from_millis(1);
+const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// What a node is started with.
+pub struct Options {
+    pub config: Config,
+    pub facts: NodeFacts,
+    pub directory: String,
+    pub sector_bytes: u32,
+    pub shard: ramkeep_shard::Options,
+    pub mutants: Mutants,
+    pub stopwatch: fn() -> u64,
+}
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("the data directory cannot be used: {0}")]
+    Directory(#[source] io::Error),
+    #[error("identity of the data directory: {0}")]
+    Identity(#[from] IdentityError),
+    #[error(
+        "the data directory holds a log but no {0} file: it may have been copied in part. Nothing was changed"
+    )]
+    Incomplete(&'static str),
+    #[error("vote file: {0}")]
+    Vote(#[from] HardStateError),
+    #[error("the log is damaged: {0}. Nothing was cut or changed; `ramkeep log verify` tells more")]
+    Log(#[from] RecoveryError),
+    #[error("the log cannot be replayed: {0}")]
+    Replay(#[from] ReplayError),
+    #[error("segment-size-bytes: this size cannot be used with the largest entry of 4 MiB")]
+    SegmentSize,
+}
+
+/// An opened data directory.
+pub struct Directory {
+    disk: Rc<dyn Disk>,
+    layout: Layout,
+    member: NodeId,
+    /// This start made it.
+    pub is_new: bool,
+    pub log_bytes: u64,
+    segments: Vec<SegmentFile>,
+}
+
+/// Opens the directory, or makes it. A directory that is not empty is never made anew.
+pub async fn open(host: &Host, options: &Options) -> Result<Directory, StartError> {
+    let disk = host.disk(&options.directory).map_err(StartError::Directory)?;
+    let names = disk.list().await.map_err(StartError::Directory)?;
+    let mut segments = Vec::new();
+    for name in &names {
+        if let Some(segment) = segment_number(name) {
+            let file = disk.open(name).await.map_err(StartError::Directory)?;
+            segments.push(SegmentFile { segment, bytes: file.len().map_err(StartError::Directory)? });
+        }
+    }
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let is_new = !has(IDENTITY_FILE);
+    if is_new && !segments.is_empty() {
+        return Err(StartError::Incomplete(IDENTITY_FILE));
+    }
+    let identity = if is_new {
+        make_identity(host, options, &*disk).await?
+    } else {
+        Identity::decode(&disk.read_file(IDENTITY_FILE).await.map_err(StartError::Directory)?)?
+    };
+    if !is_new && !has(VOTE_FILE) {
+        return Err(StartError::Incomplete(VOTE_FILE));
+    }
+    let log_bytes = segments.iter().map(|segment| segment.bytes).sum();
+    Ok(Directory {
+        layout: identity.layout(SHARD),
+        member: identity.member,
+        disk,
+        is_new,
+        log_bytes,
+        segments,
+    })
+}
+
+/// Makes vote file and identity, in this order: without its identity a directory is new.
+async fn make_identity(host: &Host, options: &Options, disk: &dyn Disk) -> Result<Identity, StartError> {
+    let mut random = host.rng("identity");
+    let mut uuid = || {
+        let mut bytes = [0; 16];
+        random.fill_bytes(&mut bytes);
+        Uuid(bytes)
+    };
+    let identity = Identity {
+        directory: uuid(),
+        cluster: uuid(),
+        member: NodeId::of(1, 1),
+        sector_bytes: options.sector_bytes,
+        segment_bytes: options.config.settings().segment_size_bytes,
+    };
+    let layout = identity.layout(SHARD);
+    replica_options(layout, identity.member, options.mutants)
+        .check()
+        .map_err(|_| StartError::SegmentSize)?;
+    let vote = HardState::new_file(&layout, identity.member);
+    disk.write_file_atomic(VOTE_FILE, vote).await.map_err(StartError::Directory)?;
+    disk.write_file_atomic(IDENTITY_FILE, identity.encode()).await.map_err(StartError::Directory)?;
+    Ok(identity)
+}
+
+fn replica_options(layout: Layout, member: NodeId, mutants: Mutants) -> ramkeep_log::Options {
+    ramkeep_log::Options { mutants, ..ramkeep_log::Options::new(layout, member, vec![member]) }
+}
+
+/// Builds the node over its directory; it answers LOADING until `recover` is through.
+pub async fn build(host: &Host, directory: &Directory, options: Options) -> Result<Rc<Node>, StartError> {
+    let mut seed = [0; 32];
+    host.rng("engine").fill_bytes(&mut seed);
+    let engine = Engine::new(ramkeep_engine::Options {
+        config: options.config,
+        node: options.facts,
+        seed,
+        stopwatch: options.stopwatch,
+    });
+    let vote = directory.disk.open(VOTE_FILE).await.map_err(StartError::Directory)?;
+    let found = (directory.log_bytes, directory.segments.len() as u64);
+    let log = LogDriver::new(Rc::clone(&directory.disk), directory.layout, vote, found);
+    let mut shard_options = options.shard;
+    shard_options.withheld_bytes_max =
+        usize::try_from(engine.config.settings().withheld_replies_bytes_max).unwrap_or(usize::MAX);
+    let node = Node::new(host.clone(), Shard::new(engine, shard_options), log);
+    Ok(node)
+}
+
+/// Reads the log into memory and lets the replica take part. Gives what recovery had to cut.
+pub async fn recover(
+    node: &Rc<Node>,
+    directory: &Directory,
+    mutants: Mutants,
+) -> Result<Report, StartError> {
+    let (recovered, report) = read_log(node, directory, mutants).await?;
+    let options = replica_options(directory.layout, directory.member, mutants);
+    let seed = node.host.rng("elections").next_u64();
+    let replica = Replica::new(options, recovered, seed, node.clock.monotonic_ns());
+    node.with_shard(|shard, now, outputs| {
+        shard.start(replica);
+        shard.replayed(now, outputs);
+    });
+    while !node.shard.borrow().is_leading() && !node.is_fenced.get() {
+        ramkeep_net::sleep(LEADING_STEP).await;
+    }
+    Ok(report)
+}
+
+/// Replays everything known to be committed.
+async fn read_log(
+    node: &Rc<Node>,
+    directory: &Directory,
+    mutants: Mutants,
+) -> Result<(Recovered, Report), StartError> {
+    let disk = &directory.disk;
+    let vote = disk.read_file(VOTE_FILE).await.map_err(StartError::Directory)?;
+    let hard_state = HardState::read(&directory.layout, directory.member, &vote)?;
+    let options = RecoveryOptions {
+        layout: directory.layout,
+        hard_state,
+        base: (Position::ZERO, Term(0)),
+        mutants,
+    };
+    let mut files = Vec::new();
+    for name in disk.list().await.map_err(StartError::Directory)? {
+        if let Some(segment) = segment_number(&name) {
+            let file = disk.open(&name).await.map_err(StartError::Directory)?;
+            files.push(SegmentFile { segment, bytes: file.len().map_err(StartError::Directory)? });
+        }
+    }
+    let mut recovery = Recovery::new(options, &files)?;
+    let mut entries = Vec::new();
+    let mut told_ns = node.clock.monotonic_ns();
+    let mut open = None;
+    loop {
+        let step = recovery.step(&mut entries)?;
+        replay(node, &mut entries)?;
+        tell_progress(node, &recovery, &mut told_ns);
+        match step {
+            RecoveryStep::Finished => break,
+            RecoveryStep::Continue => ramkeep_net::yield_now().await,
+            RecoveryStep::Read { segment, offset, bytes } => {
+                let file = match &open {
+                    Some((number, file)) if *number == segment => Rc::clone(file),
+                    _ => {
+                        let file = disk.open(&segment_name(segment)).await.map_err(StartError::Directory)?;
+                        open = Some((segment, Rc::clone(&file)));
+                        file
+                    }
+                };
+                let read = file.read_at(offset, bytes as usize).await.map_err(StartError::Directory)?;
+                recovery.supply(&read);
+            }
+        }
+    }
+    Ok(recovery.finish()?)
+}
+
+fn replay(node: &Rc<Node>, entries: &mut Vec<ramkeep_log::CommittedEntry>) -> Result<(), StartError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let now = node.now();
+    let mut shard = node.shard.borrow_mut();
+    for entry in entries.drain(..) {
+        shard.replay(&entry, now)?;
+    }
+    Ok(())
+}
+
+fn tell_progress(node: &Rc<Node>, recovery: &Recovery, told_ns: &mut u64) {
+    let now_ns = node.clock.monotonic_ns();
+    let (read, all) = recovery.progress();
+    let percent = (read * 100).checked_div(all).unwrap_or(100).min(100) as u8;
+    node.shard.borrow_mut().engine.log.loading_percent = percent;
+    if now_ns.saturating_sub(*told_ns) >= PROGRESS_NS {
+        *told_ns = now_ns;
+        tracing::info!("replaying the log: {percent} %");
+    }
+}
+
+/// Reads the log again into memory whenever the shard asks for it.
+pub async fn rebuild_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
+    loop {
+        node.rebuild_wanted.notified().await;
+        if let Err(error) = rebuild(&node, &directory).await {
+            tracing::error!(%error, "the log cannot be read again");
+            node.with_shard(|shard, _, outputs| shard.rebuild_failed(error.to_string(), outputs));
+        }
+    }
+}
+
+async fn rebuild(node: &Rc<Node>, directory: &Directory) -> Result<(), StartError> {
+    // What is committed is known to the replica; recovery over the same files gives it out again.
+    let (recovered, _) = read_log(node, directory, Mutants::default()).await?;
+    let committed = node.shard.borrow().replica().map_or(Position::ZERO, Replica::committed);
+    let mut rest: Vec<_> = recovered
+        .unapplied
+        .into_iter()
+        .filter(|entry| entry.position <= committed)
+        .map(ramkeep_log::Entry::into_committed)
+        .collect();
+    replay(node, &mut rest)?;
+    node.with_shard(|shard, now, outputs| shard.replayed(now, outputs));
+    Ok(())
+}
+
+/// Takes clients in until the node stops.
+pub async fn accept(node: Rc<Node>, listener: Listener) {
+    loop {
+        match listener.accept().await {
+            Ok((conn, peer)) => {
+                if node.is_stopping.get() {
+                    return;
+                }
+                if let Some(refusal) = refusal(&node, peer.ip()) {
+                    node.shard.borrow_mut().engine.stats.rejected_connections += 1;
+                    // The client may be gone already; there is nothing to lose then.
+                    let _ = conn.try_write(refusal.as_bytes());
+                    continue;
+                }
+                let keepalive = node.shard.borrow().engine.config.settings().tcp_keepalive_s;
+                if keepalive > 0 && let Err(error) = conn.set_keepalive(keepalive) {
+                    tracing::debug!(%error, "keepalive cannot be set");
+                }
+                ramkeep_net::spawn(connection::serve(Rc::clone(&node), conn));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                ramkeep_net::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Why a client is turned away before it says a word.
+fn refusal(node: &Rc<Node>, peer: std::net::IpAddr) -> Option<&'static str> {
+    let shard = node.shard.borrow();
+    let settings = shard.engine.config.settings();
+    if shard.engine.sessions.len() >= settings.clients_max as usize {
+        return Some("-ERR max number of clients reached\r\n");
+    }
+    config::denies(settings, peer).then_some(
+        "-DENIED Ramkeep is running in protected mode because no password is set. In this mode connections are only accepted from the loopback interface. Set a password with requirepass, or disable protected mode from this host with CONFIG SET protected-mode no.\r\n",
+    )
+}
+
+/// Ends in order: no new clients, all that was executed is durable and answered, a last mark in the log.
+pub async fn stop(node: &Rc<Node>) {
+    node.is_stopping.set(true);
+    node.with_shard(|shard, now, outputs| shard.end_turn(now, outputs));
+    for _ in 0..DRAIN_STEPS_MAX {
+        if node.is_drained() || node.is_fenced.get() {
+            break;
+        }
+        ramkeep_net::sleep(DRAIN_STEP).await;
+    }
+    wait_until_idle(node).await;
+    node.drive(|replica, _| {
+        if replica.is_idle() {
+            replica.close();
+        }
+    });
+    wait_until_idle(node).await;
+}
+
+/// Waits until nothing is being written.
+async fn wait_until_idle(node: &Rc<Node>) {
+    for _ in 0..DRAIN_STEPS_MAX {
+        let is_idle = node.shard.borrow().replica().is_none_or(Replica::is_idle) && node.log.is_idle();
+        if is_idle || node.is_fenced.get() {
+            break;
+        }
+        ramkeep_net::sleep(DRAIN_STEP).await;
+    }
+}

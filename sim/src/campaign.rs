@@ -1,0 +1,3 @@
+//! One run from a seed: what is drawn, and (under the simulator) how it is played.
+
+pub mod options;

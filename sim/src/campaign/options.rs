@@ -1,0 +1,312 @@
+//! Everything a run decides before it begins, drawn from its seed.
+//!
+//! Lives here: the draw, the kinds of faults one node knows, and the one line that tells all of it.
+//! Not here: making the faults happen.
+//!
+//! Invariant: the same seed, duration and purpose give the same options. Each group draws from a stream of its own, so
+//! that one more draw in one group leaves the others as they were.
+
+use std::fmt;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use crate::checker::Limits;
+use crate::checker::model::expiry::ClockError;
+use crate::random::{below, between, chance, pick};
+use crate::workload::{Mix, PROCESSES_MAX};
+
+/// What a run is to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Faults within the budget of one node: everything acknowledged survives.
+    Survive,
+    /// Faults that damage what was acknowledged: the node may refuse to serve, but never answers wrongly.
+    Detect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The process ends at any await point; what it wrote stays readable until the next power loss.
+    Kill,
+    /// The machine ends: a random subset of unsynced sectors stays, torn inside a sector, names without a directory
+    /// sync may be gone.
+    PowerLoss,
+    /// Several kills shortly after each other, into recovery itself.
+    RestartLoop,
+    /// The wall clock jumps.
+    ClockJump,
+    /// The clocks run at a wrong rate.
+    ClockDrift,
+    /// A connection is reset from outside.
+    Reset,
+    /// A client goes away in the middle of writing a pipeline.
+    HalfPipeline,
+    /// A client does not wait for its reply.
+    ClientTimeout,
+    /// Disk calls take long.
+    SlowDisk,
+    /// The disk has no room for a while.
+    DiskFull,
+    /// One sync fails: the node must fence itself and restart.
+    SyncError,
+    /// One write is cut short with an error.
+    TornWrite,
+    /// A bit of what was acknowledged flips.
+    BitRot,
+    /// A sync says it is done and is not, and the machine ends later.
+    LyingSync,
+    /// A write lands in another place.
+    MisdirectedWrite,
+}
+
+impl Fault {
+    pub const SURVIVED: &[Fault] = &[
+        Fault::Kill,
+        Fault::PowerLoss,
+        Fault::RestartLoop,
+        Fault::ClockJump,
+        Fault::ClockDrift,
+        Fault::Reset,
+        Fault::HalfPipeline,
+        Fault::ClientTimeout,
+        Fault::SlowDisk,
+        Fault::DiskFull,
+        Fault::SyncError,
+        Fault::TornWrite,
+    ];
+
+    pub const DETECTED: &[Fault] = &[Fault::BitRot, Fault::LyingSync, Fault::MisdirectedWrite];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Kill => "kill",
+            Fault::PowerLoss => "power-loss",
+            Fault::RestartLoop => "restart-loop",
+            Fault::ClockJump => "clock-jump",
+            Fault::ClockDrift => "clock-drift",
+            Fault::Reset => "reset",
+            Fault::HalfPipeline => "half-pipeline",
+            Fault::ClientTimeout => "client-timeout",
+            Fault::SlowDisk => "slow-disk",
+            Fault::DiskFull => "disk-full",
+            Fault::SyncError => "sync-error",
+            Fault::TornWrite => "torn-write",
+            Fault::BitRot => "bit-rot",
+            Fault::LyingSync => "lying-sync",
+            Fault::MisdirectedWrite => "misdirected-write",
+        }
+    }
+}
+
+/// A fault of this run and how often it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultRate {
+    pub fault: Fault,
+    /// Mean time between two of the kind, in simulated time.
+    pub interval_ms: u64,
+}
+
+/// A range to draw a duration from, each time anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub low: u64,
+    pub high: u64,
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.low, self.high)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub seed: u64,
+    pub purpose: Purpose,
+    /// Simulated time until the faults stop.
+    pub duration_ms: u64,
+    pub mix: Mix,
+    pub clients: u32,
+    pub pipeline_depth_max: u32,
+    /// Pause of a client between two pipelines.
+    pub think_us: Range,
+    pub client_timeout_ms: u64,
+    pub faults: Vec<FaultRate>,
+    pub segment_bytes: u64,
+    pub sector_bytes: u32,
+    pub network_latency_us: Range,
+    pub disk_latency_us: Range,
+    /// All jumps of the run together stay within this; 0 without the fault.
+    pub clock_jump_ms_total_max: u64,
+    /// How much too fast (or slow) the clocks run, in millionths; 0 without the fault.
+    pub clock_drift_ppm: i64,
+    /// Which unsynced sectors survive a power loss, of a thousand.
+    pub sectors_kept_per_mille: u32,
+}
+
+/// Streams of the seed; a number is never reused for something else.
+const STREAM_WORKLOAD: u64 = 1;
+const STREAM_FAULTS: u64 = 2;
+const STREAM_DISK: u64 = 3;
+const STREAM_NETWORK: u64 = 4;
+const STREAM_CLOCK: u64 = 5;
+
+fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(number);
+    rng
+}
+
+impl Options {
+    pub fn draw(seed: u64, duration_ms: u64, purpose: Purpose) -> Options {
+        let workload = &mut stream(seed, STREAM_WORKLOAD);
+        let disk = &mut stream(seed, STREAM_DISK);
+        let network = &mut stream(seed, STREAM_NETWORK);
+        let clock = &mut stream(seed, STREAM_CLOCK);
+        let faults = draw_faults(&mut stream(seed, STREAM_FAULTS), purpose);
+        let has = |fault: Fault| faults.iter().any(|rate| rate.fault == fault);
+        let jump_ms = *pick(clock, &[20, 500, 5_000, 3_600_000]);
+        let drift_ppm = between(clock, 0, 200_000) as i64 - 100_000;
+        let slowest_us = *pick(disk, &[200, 2_000, 20_000]);
+        let farthest_us = *pick(network, &[100, 1_000, 30_000]);
+        Options {
+            seed,
+            purpose,
+            duration_ms,
+            mix: draw_mix(workload),
+            clients: between(workload, 2, 12) as u32,
+            pipeline_depth_max: *pick(workload, &[1, 1, 2, 4, 16]),
+            think_us: Range { low: 0, high: *pick(workload, &[1_000, 20_000, 100_000]) },
+            client_timeout_ms: *pick(workload, &[200, 1_000, 5_000]),
+            clock_jump_ms_total_max: if has(Fault::ClockJump) { jump_ms } else { 0 },
+            clock_drift_ppm: if has(Fault::ClockDrift) { drift_ppm } else { 0 },
+            faults,
+            segment_bytes: *pick(disk, &[64 << 10, 256 << 10, 1 << 20, 4 << 20]),
+            sector_bytes: *pick(disk, &[512, 4096]),
+            network_latency_us: Range { low: between(network, 10, 100), high: farthest_us },
+            disk_latency_us: Range { low: between(disk, 20, 200), high: slowest_us },
+            sectors_kept_per_mille: *pick(disk, &[0, 200, 500, 900, 1000]),
+        }
+    }
+
+    /// What the checkers must allow for, given these options.
+    pub fn limits(&self) -> Limits {
+        // A deadline moves by every jump, and by the drift over its own length.
+        let drift_ns = self.mix.ttl_ms_max * self.clock_drift_ppm.unsigned_abs();
+        let error_ns = self.clock_jump_ms_total_max * 1_000_000 + drift_ns;
+        Limits { clock_error: ClockError { early_ns: error_ns, late_ns: error_ns }, ..Limits::default() }
+    }
+
+    pub fn has(&self, fault: Fault) -> bool {
+        self.faults.iter().any(|rate| rate.fault == fault)
+    }
+}
+
+/// A random half of the kinds is off, the others come at rates of their own: all faults always would hide what only
+/// a few of them together, or one very often, can show.
+fn draw_faults(rng: &mut ChaCha8Rng, purpose: Purpose) -> Vec<FaultRate> {
+    let mut faults = Vec::new();
+    for &fault in Fault::SURVIVED {
+        let interval_ms = *pick(rng, &[300, 1_000, 4_000, 15_000]);
+        if chance(rng, 500) {
+            faults.push(FaultRate { fault, interval_ms });
+        }
+    }
+    if purpose == Purpose::Detect {
+        // One kind of damage a run, so that a refusal can be told apart from another's.
+        let fault = *pick(rng, Fault::DETECTED);
+        faults.push(FaultRate { fault, interval_ms: between(rng, 2_000, 10_000) });
+    }
+    faults
+}
+
+fn draw_mix(rng: &mut ChaCha8Rng) -> Mix {
+    let mut weight = || if below(rng, 4) == 0 { 0 } else { between(rng, 1, 10) as u32 };
+    let [mut register, counter, hash, transaction, expiry] =
+        [weight(), weight(), weight(), weight(), weight()];
+    if register + counter + hash + transaction + expiry == 0 {
+        register = 1;
+    }
+    Mix {
+        register,
+        counter,
+        hash,
+        transaction,
+        expiry,
+        echo_per_mille: *pick(rng, &[0, 20, 100]),
+        keys: *pick(rng, &[1, 3, 10]),
+        ttl_ms_max: *pick(rng, &[20, 300, 3_000]),
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let purpose = match self.purpose {
+            Purpose::Survive => "survive",
+            Purpose::Detect => "detect",
+        };
+        write!(f, "seed={} purpose={purpose} duration_ms={}", self.seed, self.duration_ms)?;
+        let mix = &self.mix;
+        write!(f, " mix=reg:{},ctr:{},hash:{}", mix.register, mix.counter, mix.hash)?;
+        write!(f, ",txn:{},exp:{},echo:{}", mix.transaction, mix.expiry, mix.echo_per_mille)?;
+        write!(f, " keys={} ttl_ms_max={} clients={}", mix.keys, mix.ttl_ms_max, self.clients)?;
+        write!(f, " depth_max={} think_us={}", self.pipeline_depth_max, self.think_us)?;
+        write!(f, " client_timeout_ms={}", self.client_timeout_ms)?;
+        write!(f, " segment_bytes={} sector_bytes={}", self.segment_bytes, self.sector_bytes)?;
+        write!(f, " network_us={} disk_us={}", self.network_latency_us, self.disk_latency_us)?;
+        write!(f, " jump_ms={} drift_ppm={}", self.clock_jump_ms_total_max, self.clock_drift_ppm)?;
+        write!(f, " sectors_kept={} faults=", self.sectors_kept_per_mille)?;
+        for (index, rate) in self.faults.iter().enumerate() {
+            write!(f, "{}{}:{}", if index == 0 { "" } else { "," }, rate.fault.name(), rate.interval_ms)?;
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(12 <= PROCESSES_MAX, "the most clients drawn overlap in a part that can be searched");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn many() -> impl Iterator<Item = Options> {
+        (0..400).map(|seed| Options::draw(seed, 10_000, Purpose::Survive))
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_options() {
+        for seed in 0..50 {
+            let draw = || Options::draw(seed, 1000, Purpose::Detect);
+            assert_eq!(draw(), draw());
+        }
+        let lines: std::collections::BTreeSet<String> = many().map(|options| options.to_string()).collect();
+        assert_eq!(lines.len(), 400);
+        assert!(lines.iter().all(|line| !line.contains('\n')));
+    }
+
+    #[test]
+    fn every_fault_is_on_in_about_half_of_the_runs() {
+        for &fault in Fault::SURVIVED {
+            let count = many().filter(|options| options.has(fault)).count();
+            assert!((140..260).contains(&count), "{} in {count} of 400", fault.name());
+        }
+    }
+
+    #[test]
+    fn damage_comes_only_where_it_is_to_be_detected() {
+        assert!(many().all(|options| !Fault::DETECTED.iter().any(|&fault| options.has(fault))));
+        let detect = (0..50).map(|seed| Options::draw(seed, 1000, Purpose::Detect));
+        for options in detect {
+            assert_eq!(Fault::DETECTED.iter().filter(|&&fault| options.has(fault)).count(), 1);
+        }
+    }
+
+    #[test]
+    fn the_checkers_allow_for_the_clock_only_where_it_is_wrong() {
+        for options in many() {
+            let is_wrong = options.has(Fault::ClockJump) || options.clock_drift_ppm != 0;
+            assert_eq!(options.limits().clock_error != ClockError::default(), is_wrong, "{options}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Do we answer as Valkey and Redis do?
+//!
+//! Every script of `tests/differential` runs against an oracle and against us, in RESP2 and RESP3,
+//! then random commands do. The oracle is `RAMKEEP_ORACLE`, else valkey-server, else redis-server.
+//! A difference that `known.md` does not explain fails, and so does a row that explains nothing.
+//!
+//! `RAMKEEP_RANDOM_COMMANDS` and `RAMKEEP_RANDOM_SEED` set the length and repeat a random run.
+#![allow(clippy::disallowed_methods, reason = "these tests are about real processes")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ramkeep_tests::generator::Generator;
+use ramkeep_tests::known::{self, Known, Seen};
+use ramkeep_tests::resp::{Client, Value, encode, quoted};
+use ramkeep_tests::script::{self, Action, Compare, Step};
+use ramkeep_tests::server::{Options, Program, Server};
+use ramkeep_tests::tools;
+
+/// Most differences shown before the rest is only counted.
+const SHOWN_MAX: usize = 40;
+/// Commands of a random run between two looks at the replies.
+const RANDOM_BATCH: usize = 100;
+
+#[test]
+fn generic_commands_answer_as_theirs_do() {
+    compare_script("generic");
+}
+
+#[test]
+fn string_commands_answer_as_theirs_do() {
+    compare_script("string");
+}
+
+#[test]
+fn hash_commands_answer_as_theirs_do() {
+    compare_script("hash");
+}
+
+#[test]
+fn bitmap_commands_answer_as_theirs_do() {
+    compare_script("bitmap");
+}
+
+#[test]
+fn transactions_answer_as_theirs_do() {
+    compare_script("transaction");
+}
+
+#[test]
+fn connection_commands_answer_as_theirs_do() {
+    compare_script("connection");
+}
+
+#[test]
+fn server_commands_answer_as_theirs_do() {
+    compare_script("server");
+}
+
+struct Oracle {
+    program: Program,
+    /// `redis` or `valkey`, as in the table of known differences.
+    family: &'static str,
+}
+
+fn oracle() -> Option<Oracle> {
+    let path = match std::env::var_os("RAMKEEP_ORACLE") {
+        Some(path) => PathBuf::from(path),
+        None => tools::program("valkey-server").or_else(|| tools::program("redis-server"))?,
+    };
+    let family = if path.to_string_lossy().contains("valkey-server") { "valkey" } else { "redis" };
+    Some(Oracle { program: Program { path }, family })
+}
+
+fn table() -> Vec<Known> {
+    let path = tools::file("differential/known.md");
+    known::parse(&std::fs::read_to_string(path).expect("known.md stands beside the scripts"))
+}
+
+/// The two servers, alike but for the program.
+struct Pair {
+    oracle: Server,
+    ours: Server,
+}
+
+impl Pair {
+    fn start(oracle: &Oracle) -> Self {
+        let arguments = ["--enable-debug-command", "yes"];
+        Self {
+            oracle: Server::start(Options::of(oracle.program.clone()).with(&arguments)),
+            ours: Server::start(Options::under_test().with(&arguments)),
+        }
+    }
+
+    fn connect(&self, protocol: &str) -> [Client; 2] {
+        [&self.oracle, &self.ours].map(|server| {
+            let mut client = server.client();
+            client.set_patience(Duration::from_secs(20)).expect("a fresh socket takes options");
+            if protocol == "3" {
+                client.call(&["HELLO", "3"]).expect("a running server answers HELLO");
+            }
+            client
+        })
+    }
+
+    fn flush(&self) {
+        for client in &mut self.connect("2") {
+            client.call(&["FLUSHALL"]).expect("a running server answers FLUSHALL");
+        }
+    }
+}
+
+fn compare_script(name: &str) {
+    let Some(oracle) = oracle() else {
+        return tools::skip("differential", "neither valkey-server nor redis-server is installed");
+    };
+    let path = tools::file(&format!("differential/{name}.txt"));
+    let steps = script::parse(&std::fs::read_to_string(path).expect("each group has its script"));
+    let (pair, known) = (Pair::start(&oracle), table());
+    let mut report = Report::new(name, &oracle, &known);
+    for protocol in ["2", "3"] {
+        Run { pair: &pair, protocol, connections: BTreeMap::new() }.steps(&steps, &mut report);
+    }
+    report.finish(Some(name));
+}
+
+/// What was compared and what was not the same.
+struct Report<'a> {
+    script: &'a str,
+    oracle: &'a Oracle,
+    known: &'a [Known],
+    commands: u64,
+    explained: u64,
+    unknown: Vec<String>,
+}
+
+impl<'a> Report<'a> {
+    fn new(script: &'a str, oracle: &'a Oracle, known: &'a [Known]) -> Self {
+        Self { script, oracle, known, commands: 0, explained: 0, unknown: Vec::new() }
+    }
+
+    fn add(&mut self, place: &str, command: &str, compare: &Compare, theirs: &Value, ours: &Value) {
+        self.commands += 1;
+        if compare.agree(theirs, ours) {
+            return;
+        }
+        let seen = Seen { oracle: self.oracle.family, command, theirs, ours };
+        let any_script = self.script == "random";
+        let mut rows = self.known.iter().filter(|row| any_script || row.script == self.script);
+        if rows.any(|row| row.explains(&seen)) {
+            self.explained += 1;
+        } else {
+            self.unknown.push(format!("{place}\n{}", known::row(self.script, &seen)));
+        }
+    }
+
+    fn finish(self, script: Option<&str>) {
+        println!(
+            "differential {} against {}: {} commands, {} known differences, {} unknown",
+            self.script,
+            self.oracle.program.path.display(),
+            self.commands,
+            self.explained,
+            self.unknown.len()
+        );
+        let idle: Vec<_> = self
+            .known
+            .iter()
+            .filter(|row| Some(row.script.as_str()) == script)
+            .filter(|row| row.applies_to(self.oracle.family) && row.hits() == 0)
+            .map(|row| format!("known.md line {}: this difference is gone, take the row out", row.line))
+            .collect();
+        let more = self.unknown.len().saturating_sub(SHOWN_MAX);
+        let shown: Vec<_> = self.unknown.iter().take(SHOWN_MAX).cloned().collect();
+        assert!(
+            self.unknown.is_empty() && idle.is_empty(),
+            "{} unknown differences:\n{}\n({more} more)\n{}",
+            self.unknown.len(),
+            shown.join("\n"),
+            idle.join("\n")
+        );
+    }
+}
+
+/// One pass of a script in one protocol.
+struct Run<'a> {
+    pair: &'a Pair,
+    protocol: &'a str,
+    connections: BTreeMap<usize, [Client; 2]>,
+}
+
+impl Run<'_> {
+    fn steps(&mut self, steps: &[Step], report: &mut Report<'_>) {
+        let mut section = "";
+        for step in steps {
+            let place = format!("{} (RESP{}), line {}, {section}", report.script, self.protocol, step.line);
+            match &step.action {
+                Action::Section(name) => {
+                    section = name;
+                    self.connections.clear();
+                    self.pair.flush();
+                }
+                Action::Sleep { milliseconds } => {
+                    std::thread::sleep(Duration::from_millis(*milliseconds));
+                }
+                Action::Command { connection, compare, arguments } => {
+                    let [theirs, ours] = self.exchange(*connection, &encode(arguments), 1);
+                    report.add(&place, &step.text, compare, &theirs[0], &ours[0]);
+                }
+                Action::Raw { connection, replies, bytes } => {
+                    let [theirs, ours] = self.exchange(*connection, bytes, *replies);
+                    for (theirs, ours) in theirs.iter().zip(&ours) {
+                        report.add(&place, &step.text, &Compare::Exact, theirs, ours);
+                    }
+                }
+                Action::Closed { connection } => {
+                    let [theirs, ours] = self.exchange(*connection, b"", 1);
+                    report.add(&place, "@closed", &Compare::Exact, &theirs[0], &ours[0]);
+                    self.connections.remove(connection);
+                }
+            }
+        }
+    }
+
+    /// Sends to both servers, then reads from both.
+    fn exchange(&mut self, connection: usize, bytes: &[u8], replies: usize) -> [Vec<Value>; 2] {
+        let (pair, protocol) = (self.pair, self.protocol);
+        let clients = self.connections.entry(connection).or_insert_with(|| pair.connect(protocol));
+        for client in clients.iter_mut() {
+            // A connection that the server has closed shows at the read below.
+            let _ = client.send_raw(bytes);
+        }
+        clients.each_mut().map(|client| (0..replies).map(|_| reply_or_end(client.reply())).collect())
+    }
+}
+
+/// An end of the connection is an answer too.
+fn reply_or_end(reply: io::Result<Value>) -> Value {
+    match reply {
+        Ok(value) => value,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Value::Error(format!("(broken) {error}")),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Value::Error("(no reply)".to_owned())
+        }
+        Err(_) => Value::Error("(connection closed)".to_owned()),
+    }
+}
+
+#[test]
+fn random_commands_answer_as_theirs_do() {
+    let Some(oracle) = oracle() else {
+        return tools::skip("differential", "neither valkey-server nor redis-server is installed");
+    };
+    let count = tools::setting("RAMKEEP_RANDOM_COMMANDS", if tools::is_ci() { 120_000 } else { 20_000 });
+    let seed = tools::setting("RAMKEEP_RANDOM_SEED", u64::from(std::process::id()));
+    println!("random commands: seed {seed}; RAMKEEP_RANDOM_SEED={seed} repeats them");
+    let (pair, known) = (Pair::start(&oracle), table());
+    let mut report = Report::new("random", &oracle, &known);
+    for protocol in ["2", "3"] {
+        pair.flush();
+        let mut clients = pair.connect(protocol);
+        let mut generator = Generator::new(seed);
+        let mut done = 0;
+        while done < count / 2 && report.unknown.is_empty() {
+            let batch: Vec<_> = (0..RANDOM_BATCH).map(|_| generator.next_command()).collect();
+            let bytes: Vec<u8> = batch.iter().flat_map(|(_, arguments)| encode(arguments)).collect();
+            for client in &mut clients {
+                client.send_raw(&bytes).expect("a running server takes commands");
+            }
+            for (index, (compare, arguments)) in batch.iter().enumerate() {
+                let [theirs, ours] = clients.each_mut().map(|client| reply_or_end(client.reply()));
+                let text: Vec<_> = arguments.iter().map(|argument| printed(argument)).collect();
+                let place = format!("seed {seed}, RESP{protocol}, command {}", done + index as u64);
+                report.add(&place, &text.join(" "), compare, &theirs, &ours);
+            }
+            done += RANDOM_BATCH as u64;
+        }
+    }
+    report.finish(None);
+}
+
+/// An argument as it would be typed.
+fn printed(argument: &[u8]) -> String {
+    let plain = !argument.is_empty() && argument.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"');
+    if plain { String::from_utf8_lossy(argument).into_owned() } else { quoted(argument) }
+}
