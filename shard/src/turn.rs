@@ -38,6 +38,8 @@ impl Shard {
         self.engine.room_bytes = self.room_bytes().saturating_sub(OVERHEAD_BYTES);
         self.engine.availability = match &self.state {
             State::Replaying => Availability::Unavailable(LOADING),
+            // Just started: what was read is being made durable again, then it campaigns.
+            State::Following if !self.has_led => Availability::Unavailable(LOADING),
             State::Following | State::Frozen => Availability::Unavailable(NO_QUORUM),
             State::Fenced(why) => Availability::Unavailable(ErrorReply::owned(format!(
                 "MISCONF The log can no longer be written ({why}). This node serves nothing until it is restarted."
