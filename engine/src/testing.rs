@@ -17,6 +17,8 @@ pub struct Bench {
     replica: Data,
     sessions: Vec<SessionId>,
     pub now: Now,
+    /// Bytes of effects recorded so far.
+    pub effects_bytes: usize,
 }
 
 /// Runs a script for one client: `> command`, then the reply's lines.
@@ -33,7 +35,7 @@ impl Bench {
         let peer = || Peer { address: "127.0.0.1:1".into(), local_address: "127.0.0.1:6379".into() };
         let sessions = (0..4).map(|_| engine.sessions.open(peer(), true, now)).collect();
         let replica = Data::new(engine.data.hash_key());
-        Bench { engine, replica, sessions, now }
+        Bench { engine, replica, sessions, now, effects_bytes: 0 }
     }
 
     /// Moves both clocks on.
@@ -108,6 +110,7 @@ impl Bench {
         let mut effects = Vec::new();
         let turn = self.engine.data.end_turn(&mut effects);
         self.engine.data.commit(turn);
+        self.effects_bytes += effects.len();
         self.replica.apply(&effects).expect("effects apply to the state before");
         assert_eq!(self.replica.digest(), self.engine.data.digest(), "apply(effects, before) == after");
         reply.as_slice().to_vec()
