@@ -16,22 +16,18 @@ use std::ops::{Index, IndexMut};
 pub struct Databases {
     key: HashKey,
     databases: Vec<Keyspace>,
+    /// Contents of flushed databases that are not freed yet, some of them because the snapshot needs them.
+    flushed: Vec<Keyspace>,
     /// Number of the last snapshot begun.
     epoch: u32,
-    running: Option<Running>,
-}
-
-struct Running {
-    /// Number, at the beginning, of the database being read.
-    current: usize,
-    /// Databases flushed since the beginning of which the snapshot still needs something.
-    flushed: Vec<Keyspace>,
+    /// While a snapshot runs: number, at its beginning, of the database being read.
+    current: Option<usize>,
 }
 
 impl Databases {
     pub fn new(key: HashKey, count: usize) -> Databases {
         let databases = (0..count).map(|_| Keyspace::new(key)).collect();
-        Databases { key, databases, epoch: 0, running: None }
+        Databases { key, databases, flushed: Vec::new(), epoch: 0, current: None }
     }
 
     pub fn count(&self) -> usize {
@@ -46,27 +42,38 @@ impl Databases {
         self.databases.iter()
     }
 
-    /// Bytes of all databases, without what a snapshot keeps.
+    /// Bytes of all databases, without what a snapshot keeps and what was flushed.
     pub fn used_memory(&self) -> u64 {
         self.databases.iter().map(Keyspace::used_memory).sum()
     }
 
-    /// Empties one database. Gives back its old content, to be dropped at once or bit by bit
-    /// (`Keyspace::free_some`), unless a snapshot needs it.
-    pub fn flush(&mut self, number: usize) -> Option<Keyspace> {
+    /// Empties one database, at no cost in proportion to it: its content waits for `free_flushed`.
+    pub fn flush(&mut self, number: usize) {
         let old = std::mem::replace(&mut self.databases[number], Keyspace::new(self.key));
-        match &mut self.running {
-            Some(running) if old.snapshot.is_some() => {
-                running.flushed.push(old);
-                None
-            }
-            _ => Some(old),
-        }
+        self.flushed.push(old);
     }
 
-    /// Empties all databases; gives back their old contents as `flush` does.
-    pub fn flush_all(&mut self) -> Vec<Keyspace> {
-        (0..self.count()).filter_map(|number| self.flush(number)).collect()
+    /// Empties all databases, as `flush` does.
+    pub fn flush_all(&mut self) {
+        (0..self.count()).for_each(|number| self.flush(number));
+    }
+
+    /// Frees about `entries_max` entries of flushed databases that no snapshot needs. Returns whether more are
+    /// left to free.
+    pub fn free_flushed(&mut self, entries_max: usize) -> bool {
+        let Some(index) = self.flushed.iter().position(|database| database.snapshot.is_none()) else {
+            return false;
+        };
+        if !self.flushed[index].free_some(entries_max) {
+            self.flushed.swap_remove(index);
+        }
+        self.flushed.iter().any(|database| database.snapshot.is_none())
+    }
+
+    /// Bytes of flushed databases that `free_flushed` has yet to free.
+    pub fn flushed_bytes(&self) -> u64 {
+        let free = self.flushed.iter().filter(|database| database.snapshot.is_none());
+        free.map(Keyspace::used_memory).sum()
     }
 
     /// Exchanges two databases (SWAPDB).
@@ -76,16 +83,16 @@ impl Databases {
 
     /// Begins a snapshot of this very moment. One runs at a time.
     pub fn begin_snapshot(&mut self) {
-        assert!(self.running.is_none(), "one snapshot runs at a time");
+        assert!(self.current.is_none(), "one snapshot runs at a time");
         self.epoch = self.epoch.checked_add(1).expect("one snapshot a second lasts 136 years");
         for (number, database) in self.databases.iter_mut().enumerate() {
             database.snapshot = Some(Box::new(Part::new(self.epoch, number)));
         }
-        self.running = Some(Running { current: 0, flushed: Vec::new() });
+        self.current = Some(0);
     }
 
     pub fn snapshot_is_running(&self) -> bool {
-        self.running.is_some()
+        self.current.is_some()
     }
 
     /// Gives about `count_max` further entries (a whole segment more at most) with their database's number at
@@ -93,38 +100,33 @@ impl Databases {
     /// snapshot goes on; it has ended when not.
     pub fn step_snapshot(&mut self, count_max: usize, found: &mut dyn FnMut(usize, &Entry)) -> bool {
         let mut count = count_max.max(1);
-        while let Some(running) = &mut self.running {
-            let current = running.current;
+        while let Some(current) = self.current {
             let is_current = |database: &&mut Keyspace| {
                 database.snapshot.as_ref().is_some_and(|part| part.number() == current)
             };
-            let mut candidates = self.databases.iter_mut().chain(running.flushed.iter_mut());
+            let mut candidates = self.databases.iter_mut().chain(self.flushed.iter_mut());
             let database = candidates.find(is_current).expect("each part lasts until it was read to its end");
             if database.step_snapshot(&mut count, found) {
                 return true;
             }
-            running.flushed.retain(|database| database.snapshot.is_some());
-            running.current += 1;
-            if running.current == self.databases.len() {
-                self.running = None;
-            }
+            self.current = Some(current + 1).filter(|next| *next < self.databases.len());
         }
         false
     }
 
     /// Gives a running snapshot up and lets go of all it kept.
     pub fn cancel_snapshot(&mut self) {
-        self.running = None;
-        self.databases.iter_mut().for_each(|database| database.snapshot = None);
+        self.current = None;
+        self.databases.iter_mut().chain(&mut self.flushed).for_each(|database| database.snapshot = None);
     }
 
     /// Bytes held for the snapshot alone: clones of entries, without contents they share with live ones, and
     /// flushed databases.
     pub fn kept_bytes(&self) -> u64 {
-        let flushed = self.running.iter().flat_map(|running| &running.flushed);
         let cloned = |database: &Keyspace| database.snapshot.as_ref().map_or(0, |part| part.kept_bytes());
-        self.databases.iter().map(cloned).sum::<u64>()
-            + flushed.map(|database| cloned(database) + database.used_memory()).sum::<u64>()
+        let needed = self.flushed.iter().filter(|database| database.snapshot.is_some());
+        self.databases.iter().chain(&self.flushed).map(cloned).sum::<u64>()
+            + needed.map(Keyspace::used_memory).sum::<u64>()
     }
 }
 

@@ -36,7 +36,7 @@ const HEAD_BYTES: usize = 8;
 const ALIGN: usize = 8;
 const KEY_LENGTH_ESCAPE: usize = 0xffff;
 
-const _: () = assert!(align_of::<Value>() <= ALIGN && size_of::<Value>() % ALIGN == 0);
+const _: () = assert!(align_of::<Value>() <= ALIGN && size_of::<Value>().is_multiple_of(ALIGN));
 const _: () = assert!(size_of::<Option<Entry>>() == 8);
 const _: () = assert!(EMBEDDED_BYTES_MAX <= 0xffff);
 
@@ -323,9 +323,10 @@ impl Entry {
     pub fn string(&self) -> Option<StringRef<'_>> {
         let head = self.head();
         match head.storage() {
-            // SAFETY: with this storage an initialised, aligned i64 stands at the fixed offset.
             Storage::Integer => {
-                Some(StringRef::Integer(unsafe { self.0.add(head.fixed_offset()).cast::<i64>().read() }))
+                // SAFETY: with this storage an initialised, aligned i64 stands at the fixed offset.
+                let integer = unsafe { self.0.add(head.fixed_offset()).cast::<i64>().read() };
+                Some(StringRef::Integer(integer))
             }
             Storage::Embedded => Some(StringRef::Bytes(self.embedded(head))),
             Storage::Value => match self.value() {
@@ -464,9 +465,9 @@ impl Entry {
     unsafe fn rebuild(&mut self, build: impl FnOnce(&[u8], Content<'_>) -> Entry) -> Entry {
         let head = self.head();
         let content = match head.storage() {
-            // SAFETY: an initialised Value stands there; it is moved out and `free` below does not drop it. `build`
-            // cannot panic between (the bytes come from an entry that was built; failing allocation aborts).
             Storage::Value => {
+                // SAFETY: an initialised Value stands there; it is moved out and `free` below does not drop it.
+                // `build` cannot panic between (its bytes are an entry's already; failing allocation aborts).
                 Content::Value(unsafe { self.0.add(head.fixed_offset()).cast::<Value>().read() })
             }
             Storage::Integer | Storage::Embedded => self.flat_content(),

@@ -5,7 +5,7 @@
 //! Not here: what a command may do to a key, effects, access clocks' meaning, time.
 //!
 //! Invariant: order is (slot, hash), the same on every node that knows the hash key, whatever the tables'
-//! shape. Every change goes through `place`, `insert`, `remove` or `free_some`, which keep the account, the
+//! shape. Every change goes through `place`, `insert` or `remove`, which keep the account, the
 //! deadlines and a running snapshot right.
 //!
 //! **Memory counted**: each entry's allocation rounded up to its size class, what its value requests on the
@@ -190,7 +190,7 @@ impl Keyspace {
 
     /// Drops about `entries_max` entries, whole tables' segments at a time. True while more are left. For freeing
     /// a flushed database bit by bit; no snapshot may be running on it.
-    pub fn free_some(&mut self, entries_max: usize) -> bool {
+    fn free_some(&mut self, entries_max: usize) -> bool {
         assert!(self.snapshot.is_none(), "a flushed database that a snapshot needs belongs to the snapshot");
         let mut freed = 0;
         while freed < entries_max {

@@ -219,10 +219,6 @@ impl Segment {
         self.entries.iter()
     }
 
-    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
-        self.entries.into_iter()
-    }
-
     /// Buckets, full and empty.
     pub fn bucket_count(&self) -> usize {
         self.entries.num_buckets()

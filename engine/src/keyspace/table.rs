@@ -77,7 +77,7 @@ pub enum Table<H> {
 // One stands in the keyspace for each slot.
 const _: () = assert!(size_of::<Table<Segment>>() == 40);
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Directory<H> {
     depth: u32,
     /// For each prefix of `depth` bits the index of its segment.
@@ -270,9 +270,20 @@ impl<H: Holder> Table<H> {
     }
 }
 
+impl<H: Clone> Clone for Directory<H> {
+    /// Keeps the lists' capacities, which the owner's account of memory holds.
+    fn clone(&self) -> Self {
+        let mut places = Vec::with_capacity(self.places.capacity());
+        places.extend_from_slice(&self.places);
+        let mut segments = Vec::with_capacity(self.segments.capacity());
+        segments.extend_from_slice(&self.segments);
+        Directory { depth: self.depth, places, segments, length: self.length, depths: self.depths }
+    }
+}
+
 /// A number below `limit`, drawn close enough to uniformly for sampling.
 pub(crate) fn below(rng: &mut impl RngCore, limit: usize) -> usize {
-    (u128::from(rng.next_u64()) * limit as u128 >> 64) as usize
+    ((u128::from(rng.next_u64()) * limit as u128) >> 64) as usize
 }
 
 /// Entries at which a segment splits.

@@ -94,3 +94,12 @@ impl Fields {
 fn value_of(entry: &Entry) -> StringRef<'_> {
     entry.string().expect("fields hold strings")
 }
+
+#[cfg(test)]
+impl Fields {
+    pub fn check_invariants(&self) {
+        self.table.check_invariants(self.key);
+        assert_eq!(self.entry_bytes, self.table.iter().map(Entry::memory_bytes).sum::<u64>());
+        assert_eq!(self.account.table_bytes, self.table.table_bytes() as u64);
+    }
+}

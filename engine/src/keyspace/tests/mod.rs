@@ -1,5 +1,8 @@
 //! Properties of a database: against a map, under growth and shrink, and while a snapshot is read.
 
+mod growth;
+mod snapshot;
+
 use super::entry::tests::live_bytes;
 use super::*;
 use crate::value::{Hash, HashLimits, Value};
