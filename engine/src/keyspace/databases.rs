@@ -53,6 +53,11 @@ impl Databases {
         self.flushed.push(old);
     }
 
+    /// Takes the last `flush` back: its content stands again under this number. Only before any of it was freed.
+    pub fn unflush(&mut self, number: usize) {
+        self.databases[number] = self.flushed.pop().expect("a flush is taken back once");
+    }
+
     /// Empties all databases, as `flush` does.
     pub fn flush_all(&mut self) {
         (0..self.count()).for_each(|number| self.flush(number));
