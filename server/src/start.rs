@@ -254,7 +254,7 @@ fn tell_progress(node: &Rc<Node>, recovery: &Recovery, told_ns: &mut u64) {
 }
 
 /// Reads the log again into memory whenever the shard asks for it.
-pub async fn rebuild_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
+async fn rebuild_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
     loop {
         node.rebuild_wanted.notified().await;
         if let Err(error) = rebuild(&node, &directory).await {
@@ -279,8 +279,18 @@ async fn rebuild(node: &Rc<Node>, directory: &Directory) -> Result<(), StartErro
     Ok(())
 }
 
+/// Starts everything that a node does beside recovering.
+pub fn spawn_tasks(node: &Rc<Node>, directory: &Rc<Directory>, listeners: Vec<Listener>) {
+    for listener in listeners {
+        ramkeep_net::spawn(accept(Rc::clone(node), listener));
+    }
+    ramkeep_net::spawn(Rc::clone(node).end_turns());
+    ramkeep_net::spawn(Rc::clone(node).tick());
+    ramkeep_net::spawn(rebuild_when_wanted(Rc::clone(node), Rc::clone(directory)));
+}
+
 /// Takes clients in until the node stops.
-pub async fn accept(node: Rc<Node>, listener: Listener) {
+async fn accept(node: Rc<Node>, listener: Listener) {
     loop {
         match listener.accept().await {
             Ok((conn, peer)) => {

@@ -139,7 +139,7 @@ impl Shard {
     }
 
     fn is_short_of_room(&self) -> bool {
-        self.room_bytes() < 1 << 20
+        self.room_bytes() < self.room_wanted()
     }
 
     /// Answers WAIT and WAITAOF whose condition or deadline came.
