@@ -30,7 +30,7 @@ const PORT: u16 = 6379;
 /// A turn ends here: small, so that several entries are under way.
 const TURN_BYTES_MAX: usize = 4 << 10;
 /// Segments below this would not hold a turn and the room wanted before it.
-const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// After the last fault the node must serve within this.
 const HEALED_MS_MAX: u64 = 30_000;
 
@@ -99,7 +99,9 @@ impl Run {
             models: Vec::new(),
             minimum_ok: BTreeMap::new(),
         };
+        let clock = world.clone();
         let shared = Shared {
+            now_ns: Box::new(move || clock.now_ns()),
             recorder: Recorder::new(header),
             workloads: Workloads::new(options.mix),
             is_over: false,
@@ -286,27 +288,41 @@ impl Run {
     /// The node must serve again, and every key is read once more.
     async fn final_read(&mut self) {
         let reader = self.world.add_node("reader", "clients");
-        let host = self.world.host(reader);
         let address = SocketAddr::new(self.world.address(self.node), PORT);
-        let deadline_ns = self.world.now_ns() + HEALED_MS_MAX * 1_000_000;
-        while !is_serving(&host, address).await {
-            if self.world.now_ns() > deadline_ns {
-                return self.complain("the node does not serve after everything was healed");
+        let (shared, complaints) = (Rc::clone(&self.shared), Rc::clone(&self.complaints));
+        self.world.start(reader, move |host| async move {
+            if let Err(why) = read_finally(&host, &shared, address).await {
+                complaints.borrow_mut().push(why);
             }
+        });
+        while self.world.is_running(reader) {
             if !self.world.is_running(self.node) {
                 self.start_node();
             }
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(10)).await;
         }
-        let calls = self.shared.borrow().workloads.final_reads();
-        self.shared.borrow_mut().recorder.begin_final_read(self.world.now_ns());
-        if let Err(error) = client::read_all(&host, &self.shared, address, calls).await {
-            self.complain(format!("the final read failed: {error}"));
+    }
+}
+
+/// Waits until the node serves, reads every key, and has the node rebuild its data from its log.
+async fn read_finally(host: &Host, shared: &SharedRef, address: SocketAddr) -> Result<(), String> {
+    let now_ns = || (shared.borrow().now_ns)();
+    let deadline_ns = now_ns() + HEALED_MS_MAX * 1_000_000;
+    while !is_serving(host, address).await {
+        if now_ns() > deadline_ns {
+            return Err("the node does not serve after everything was healed".into());
         }
-        match ask(&host, address, b"DEBUG LOADAOF\r\n").await {
-            Ok(answer) if answer == b"+OK\r\n" => {}
-            other => self.complain(format!("the log does not give the data in memory: {other:?}")),
-        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    let calls = shared.borrow().workloads.final_reads();
+    let began_ns = now_ns();
+    shared.borrow_mut().recorder.begin_final_read(began_ns);
+    let reading = client::read_all(host, shared, address, calls).await;
+    reading.map_err(|error| format!("the final read failed: {error}"))?;
+    match ask(host, address, b"DEBUG LOADAOF\r\n").await {
+        Ok(answer) if answer == b"+OK\r\n" => Ok(()),
+        Ok(answer) => Err(format!("DEBUG LOADAOF answered {}", answer.escape_ascii())),
+        Err(error) => Err(format!("DEBUG LOADAOF: {error}")),
     }
 }
 
@@ -331,7 +347,9 @@ async fn ask(host: &Host, address: SocketAddr, request: &[u8]) -> std::io::Resul
 async fn serve(host: Host, options: &Options, bugs: Bugs) -> Result<(), String> {
     let mut config = Config::new();
     let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).to_string();
-    let settings: [(&str, &[u8]); 3] = [
+    let settings: [(&str, &[u8]); 4] = [
+        // Clients of a run are other machines.
+        ("protected-mode", b"no"),
         ("dir", b"data"),
         ("segment-size-bytes", segment_bytes.as_bytes()),
         ("enable-debug-command", b"yes"),
