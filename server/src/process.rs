@@ -134,7 +134,8 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
     let node = start::build(&host, &directory, options).await.map_err(|error| error.to_string())?;
     let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::local_address).collect();
     start::spawn_tasks(&node, &directory, listeners);
-    let report = start::recover(&node, &directory, Default::default()).await.map_err(|error| error.to_string())?;
+    let report =
+        start::recover(&node, &directory, Default::default()).await.map_err(|error| error.to_string())?;
     tell_report(&report);
     let shown = banner::Facts {
         version: VERSION,
@@ -145,7 +146,8 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         addresses,
         asks_password,
         warnings: vec![
-            "no snapshots yet: the log grows, and a restart replays it (INFO durability tells its size)".into(),
+            "no snapshots yet: the log grows, and a restart replays it (INFO durability tells its size)"
+                .into(),
         ],
     };
     let wall_us = host.clock().wall_us();

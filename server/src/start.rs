@@ -127,9 +127,7 @@ async fn make_identity(host: &Host, options: &Options, disk: &dyn Disk) -> Resul
         segment_bytes: options.config.settings().segment_size_bytes,
     };
     let layout = identity.layout(SHARD);
-    replica_options(layout, identity.member, options.mutants)
-        .check()
-        .map_err(|_| StartError::SegmentSize)?;
+    replica_options(layout, identity.member, options.mutants).check().map_err(|_| StartError::SegmentSize)?;
     let vote = HardState::new_file(&layout, identity.member);
     disk.write_file_atomic(VOTE_FILE, vote).await.map_err(StartError::Directory)?;
     disk.write_file_atomic(IDENTITY_FILE, identity.encode()).await.map_err(StartError::Directory)?;
@@ -161,11 +159,7 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
 }
 
 /// Reads the log into memory and lets the replica take part. Gives what recovery had to cut.
-pub async fn recover(
-    node: &Rc<Node>,
-    directory: &Directory,
-    mutants: Mutants,
-) -> Result<Report, StartError> {
+pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<Report, StartError> {
     let (recovered, report) = read_log(node, directory, mutants).await?;
     let options = replica_options(directory.layout, directory.member, mutants);
     let seed = node.host.rng("elections").next_u64();
@@ -189,12 +183,8 @@ async fn read_log(
     let disk = &directory.disk;
     let vote = disk.read_file(VOTE_FILE).await.map_err(StartError::Directory)?;
     let hard_state = HardState::read(&directory.layout, directory.member, &vote)?;
-    let options = RecoveryOptions {
-        layout: directory.layout,
-        hard_state,
-        base: (Position::ZERO, Term(0)),
-        mutants,
-    };
+    let options =
+        RecoveryOptions { layout: directory.layout, hard_state, base: (Position::ZERO, Term(0)), mutants };
     let mut files = Vec::new();
     for name in disk.list().await.map_err(StartError::Directory)? {
         if let Some(segment) = segment_number(&name) {
@@ -304,7 +294,9 @@ async fn accept(node: Rc<Node>, listener: Listener) {
                     continue;
                 }
                 let keepalive = node.shard.borrow().engine.config.settings().tcp_keepalive_s;
-                if keepalive > 0 && let Err(error) = conn.set_keepalive(keepalive) {
+                if keepalive > 0
+                    && let Err(error) = conn.set_keepalive(keepalive)
+                {
                     tracing::debug!(%error, "keepalive cannot be set");
                 }
                 ramkeep_net::spawn(connection::serve(Rc::clone(&node), conn));

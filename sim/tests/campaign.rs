@@ -65,7 +65,10 @@ mod under_madsim {
                 verdict.history.write(&mut file, verdict.faults.clone()).expect("the history can be written");
             }
         }
-        println!("campaign: {} seeds, {answered} calls answered, faults {faults:?}, {failed} failed", seeds.len());
+        println!(
+            "campaign: {} seeds, {answered} calls answered, faults {faults:?}, {failed} failed",
+            seeds.len()
+        );
         assert_eq!(failed, 0, "seeds failed; the lines above replay them");
         assert!(answered > 100 * seeds.len() as u64, "idle runs test nothing");
     }

@@ -56,7 +56,11 @@ pub(crate) fn help(call: &mut crate::call::Call<'_>) -> crate::error::Result {
     let container = table().find(parent.as_bytes()).expect("its container is in the table");
     let title = format!("{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", parent.to_uppercase());
     let mut lines = vec![title];
-    for sub in container.subcommands.iter().filter(|sub| !std::ptr::fn_addr_eq(sub.handler, help as crate::command::Handler)) {
+    for sub in container
+        .subcommands
+        .iter()
+        .filter(|sub| !std::ptr::fn_addr_eq(sub.handler, help as crate::command::Handler))
+    {
         let name = sub.name[parent.len() + 1..].to_uppercase();
         lines.push(format!("{name} {}", sub.syntax).trim_end().to_owned());
         lines.push(format!("    {}", sub.summary));

@@ -267,7 +267,7 @@ impl Wanted<'_> {
 fn kill(call: &mut Call<'_>) -> Result {
     let is_old_form = call.args.len() == 3;
     let wanted = if is_old_form {
-        let none = Wanted {
+        Wanted {
             id: None,
             address: Some(call.arg(2)),
             local_address: None,
@@ -275,8 +275,7 @@ fn kill(call: &mut Call<'_>) -> Result {
             is_normal: true,
             age_seconds_min: None,
             skips_me: false,
-        };
-        none
+        }
     } else {
         kill_options(call)?
     };
@@ -331,9 +330,8 @@ fn kill_options<'a>(call: &Call<'a>) -> Result<Wanted<'a>> {
             }
             wanted.user = Some(value);
         } else if call.is_word(index, "MAXAGE") {
-            let age = integer::parse(value).ok_or(ErrorReply::new(
-                "ERR maxage is not an integer or out of range",
-            ))?;
+            let age = integer::parse(value)
+                .ok_or(ErrorReply::new("ERR maxage is not an integer or out of range"))?;
             let age = u64::try_from(age).ok().filter(|age| *age > 0);
             wanted.age_seconds_min = Some(age.ok_or(ErrorReply::new("ERR maxage should be greater than 0"))?);
         } else if call.is_word(index, "SKIPME") {

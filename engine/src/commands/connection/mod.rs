@@ -38,7 +38,12 @@ pub const COMMANDS: &[Command] = &[
         .flags(ANYTIME.with(Flags::NO_AUTH))
         .acl(Categories::CONNECTION)
         .group("connection")
-        .doc("1.0.0", "[username] password", "Authenticates the connection.", "O(N) where N is the number of passwords defined for the user"),
+        .doc(
+            "1.0.0",
+            "[username] password",
+            "Authenticates the connection.",
+            "O(N) where N is the number of passwords defined for the user",
+        ),
     Command::node("hello", at_least(0), hello)
         .flags(ANYTIME.with(Flags::NO_AUTH))
         .acl(Categories::CONNECTION)

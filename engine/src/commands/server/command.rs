@@ -16,11 +16,36 @@ const fn sub(name: &'static str, arity: i16, handler: Handler) -> Command {
 
 pub(super) const SUBCOMMANDS: &[Command] = &[
     sub("command|count", exactly(1), count).doc("2.8.13", "", "Returns a count of commands.", "O(1)"),
-    sub("command|info", at_least(1), info).doc("2.8.13", "[command-name [command-name ...]]", "Returns information about one, multiple or all commands.", "O(N) where N is the number of commands to look up"),
-    sub("command|docs", at_least(1), docs).doc("7.0.0", "[command-name [command-name ...]]", "Returns documentary information about one, multiple or all commands.", "O(N) where N is the number of commands to look up"),
-    sub("command|list", at_least(1), list).doc("7.0.0", "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]", "Returns a list of command names.", "O(N) where N is the total number of commands"),
-    sub("command|getkeys", at_least(2), get_keys).doc("2.8.13", "command [arg [arg ...]]", "Extracts the key names from an arbitrary command.", "O(N) where N is the number of arguments to the command"),
-    sub("command|getkeysandflags", at_least(2), get_keys_and_flags).doc("7.0.0", "command [arg [arg ...]]", "Extracts the key names and access flags for an arbitrary command.", "O(N) where N is the number of arguments to the command"),
+    sub("command|info", at_least(1), info).doc(
+        "2.8.13",
+        "[command-name [command-name ...]]",
+        "Returns information about one, multiple or all commands.",
+        "O(N) where N is the number of commands to look up",
+    ),
+    sub("command|docs", at_least(1), docs).doc(
+        "7.0.0",
+        "[command-name [command-name ...]]",
+        "Returns documentary information about one, multiple or all commands.",
+        "O(N) where N is the number of commands to look up",
+    ),
+    sub("command|list", at_least(1), list).doc(
+        "7.0.0",
+        "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+        "Returns a list of command names.",
+        "O(N) where N is the total number of commands",
+    ),
+    sub("command|getkeys", at_least(2), get_keys).doc(
+        "2.8.13",
+        "command [arg [arg ...]]",
+        "Extracts the key names from an arbitrary command.",
+        "O(N) where N is the number of arguments to the command",
+    ),
+    sub("command|getkeysandflags", at_least(2), get_keys_and_flags).doc(
+        "7.0.0",
+        "command [arg [arg ...]]",
+        "Extracts the key names and access flags for an arbitrary command.",
+        "O(N) where N is the number of arguments to the command",
+    ),
     crate::commands::help_of("command|help").acl(Categories::CONNECTION).group("server"),
 ];
 

@@ -13,10 +13,30 @@ const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -
 }
 
 pub(super) const SUBCOMMANDS: &[Command] = &[
-    sub("config|get", at_least(2), get).doc("2.0.0", "parameter [parameter ...]", "Returns the effective values of configuration parameters.", "O(N) when N is the number of configuration parameters provided"),
-    sub("config|set", at_least(3), set).doc("2.0.0", "parameter value [parameter value ...]", "Sets configuration parameters in-flight.", "O(N) when N is the number of configuration parameters provided"),
-    sub("config|resetstat", exactly(1), reset_stat).doc("2.0.0", "", "Resets the server's statistics.", "O(1)"),
-    sub("config|rewrite", exactly(1), rewrite).doc("2.8.0", "", "Persists the effective configuration to file.", "O(1)"),
+    sub("config|get", at_least(2), get).doc(
+        "2.0.0",
+        "parameter [parameter ...]",
+        "Returns the effective values of configuration parameters.",
+        "O(N) when N is the number of configuration parameters provided",
+    ),
+    sub("config|set", at_least(3), set).doc(
+        "2.0.0",
+        "parameter value [parameter value ...]",
+        "Sets configuration parameters in-flight.",
+        "O(N) when N is the number of configuration parameters provided",
+    ),
+    sub("config|resetstat", exactly(1), reset_stat).doc(
+        "2.0.0",
+        "",
+        "Resets the server's statistics.",
+        "O(1)",
+    ),
+    sub("config|rewrite", exactly(1), rewrite).doc(
+        "2.8.0",
+        "",
+        "Persists the effective configuration to file.",
+        "O(1)",
+    ),
     crate::commands::help_of("config|help").group("server"),
 ];
 

@@ -111,7 +111,8 @@ fn memory(call: &Call<'_>, text: &mut String) {
     let resident = engine.log.resident_memory_bytes;
     let settings = engine.config.settings();
     let peak = engine.stats.used_memory_peak.max(used);
-    let clients: u64 = engine.sessions.iter().map(|session| session.output_buffer_bytes + session.query_buffer_bytes).sum();
+    let clients: u64 =
+        engine.sessions.iter().map(|session| session.output_buffer_bytes + session.query_buffer_bytes).sum();
     line(text, "used_memory", used);
     line(text, "used_memory_human", human(used));
     line(text, "used_memory_rss", resident);
@@ -153,7 +154,11 @@ fn persistence(call: &Call<'_>, text: &mut String) {
     line(text, "aof_rewrite_in_progress", 0);
     line(text, "aof_rewrite_scheduled", 0);
     line(text, "aof_last_bgrewrite_status", "ok");
-    line(text, "aof_last_write_status", if matches!(engine.availability, Availability::Primary) { "ok" } else { "err" });
+    line(
+        text,
+        "aof_last_write_status",
+        if matches!(engine.availability, Availability::Primary) { "ok" } else { "err" },
+    );
     line(text, "aof_current_size", engine.log.log_bytes);
 }
 

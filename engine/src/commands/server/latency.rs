@@ -11,10 +11,30 @@ const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -
 }
 
 pub(super) const SUBCOMMANDS: &[Command] = &[
-    sub("latency|latest", exactly(1), latest).doc("2.8.13", "", "Returns the latest latency samples for all events.", "O(1)"),
-    sub("latency|history", exactly(2), history).doc("2.8.13", "event", "Returns timestamp-latency samples for an event.", "O(1)"),
-    sub("latency|reset", at_least(1), reset).doc("2.8.13", "[event [event ...]]", "Resets the latency data for one or more events.", "O(1)"),
-    sub("latency|histogram", at_least(1), histogram).doc("7.0.0", "[command [command ...]]", "Returns the cumulative distribution of latencies of commands.", "O(N) where N is the number of commands with latency information"),
+    sub("latency|latest", exactly(1), latest).doc(
+        "2.8.13",
+        "",
+        "Returns the latest latency samples for all events.",
+        "O(1)",
+    ),
+    sub("latency|history", exactly(2), history).doc(
+        "2.8.13",
+        "event",
+        "Returns timestamp-latency samples for an event.",
+        "O(1)",
+    ),
+    sub("latency|reset", at_least(1), reset).doc(
+        "2.8.13",
+        "[event [event ...]]",
+        "Resets the latency data for one or more events.",
+        "O(1)",
+    ),
+    sub("latency|histogram", at_least(1), histogram).doc(
+        "7.0.0",
+        "[command [command ...]]",
+        "Returns the cumulative distribution of latencies of commands.",
+        "O(N) where N is the number of commands with latency information",
+    ),
     crate::commands::help_of("latency|help").group("server"),
 ];
 
@@ -38,7 +58,8 @@ fn latest(call: &mut Call<'_>) -> Result {
 
 fn history(call: &mut Call<'_>) -> Result {
     let event = String::from_utf8_lossy(call.arg(2)).to_ascii_lowercase();
-    let samples: Vec<_> = call.engine.latency.get(&event).map(|series| series.iter().collect()).unwrap_or_default();
+    let samples: Vec<_> =
+        call.engine.latency.get(&event).map(|series| series.iter().collect()).unwrap_or_default();
     call.reply.array(samples.len());
     for (at_seconds, milliseconds) in samples {
         call.reply.array(2);

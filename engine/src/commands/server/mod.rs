@@ -29,7 +29,12 @@ pub const COMMANDS: &[Command] = &[
         .flags(Flags::LOADING.with(Flags::STALE))
         .acl(Categories::DANGEROUS)
         .group("server")
-        .doc("1.0.0", "[section [section ...]]", "Returns information and statistics about the server.", "O(1)"),
+        .doc(
+            "1.0.0",
+            "[section [section ...]]",
+            "Returns information and statistics about the server.",
+            "O(1)",
+        ),
     Command::read("dbsize", exactly(0), dbsize)
         .flags(Flags::FAST.with(Flags::READS_MANY))
         .acl(Categories::KEYSPACE)
@@ -43,7 +48,12 @@ pub const COMMANDS: &[Command] = &[
     Command::write("flushdb", at_least(0), flush_db)
         .acl(Categories::KEYSPACE.with(Categories::DANGEROUS))
         .group("server")
-        .doc("1.0.0", "[ASYNC | SYNC]", "Removes all keys from the current database.", "O(1), freed in small steps"),
+        .doc(
+            "1.0.0",
+            "[ASYNC | SYNC]",
+            "Removes all keys from the current database.",
+            "O(1), freed in small steps",
+        ),
     Command::write("flushall", at_least(0), flush_all)
         .acl(Categories::KEYSPACE.with(Categories::DANGEROUS))
         .group("server")
@@ -76,7 +86,12 @@ pub const COMMANDS: &[Command] = &[
         .acl(Categories::CONNECTION)
         .group("server")
         .subcommands(command::SUBCOMMANDS)
-        .doc("2.8.13", "", "Returns detailed information about all commands.", "O(N) where N is the number of commands"),
+        .doc(
+            "2.8.13",
+            "",
+            "Returns detailed information about all commands.",
+            "O(N) where N is the number of commands",
+        ),
     Command::node("debug", at_least(1), crate::commands::container)
         .flags(ADMIN)
         .group("server")

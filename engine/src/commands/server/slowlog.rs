@@ -11,9 +11,24 @@ const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -
 }
 
 pub(super) const SUBCOMMANDS: &[Command] = &[
-    sub("slowlog|get", at_least(1), get).doc("2.2.12", "[count]", "Returns the slow log's entries.", "O(N) where N is the number of entries returned"),
-    sub("slowlog|len", exactly(1), len).doc("2.2.12", "", "Returns the number of entries in the slow log.", "O(1)"),
-    sub("slowlog|reset", exactly(1), reset).doc("2.2.12", "", "Clears all entries from the slow log.", "O(N) where N is the number of entries"),
+    sub("slowlog|get", at_least(1), get).doc(
+        "2.2.12",
+        "[count]",
+        "Returns the slow log's entries.",
+        "O(N) where N is the number of entries returned",
+    ),
+    sub("slowlog|len", exactly(1), len).doc(
+        "2.2.12",
+        "",
+        "Returns the number of entries in the slow log.",
+        "O(1)",
+    ),
+    sub("slowlog|reset", exactly(1), reset).doc(
+        "2.2.12",
+        "",
+        "Clears all entries from the slow log.",
+        "O(N) where N is the number of entries",
+    ),
     crate::commands::help_of("slowlog|help").group("server"),
 ];
 

@@ -9,13 +9,23 @@ pub const WAIT: Command = Command::node("wait", exactly(2), wait)
     .flags(Flags::BLOCKING)
     .acl(Categories::CONNECTION)
     .group("generic")
-    .doc("3.0.0", "numreplicas timeout", "Waits until replicas have acknowledged the client's writes, and tells how many did.", "O(1)");
+    .doc(
+        "3.0.0",
+        "numreplicas timeout",
+        "Waits until replicas have acknowledged the client's writes, and tells how many did.",
+        "O(1)",
+    );
 
 pub const WAITAOF: Command = Command::node("waitaof", exactly(3), wait_log)
     .flags(Flags::BLOCKING)
     .acl(Categories::CONNECTION)
     .group("generic")
-    .doc("7.2.0", "numlocal numreplicas timeout", "Waits until the client's writes are durable here and on replicas, and tells where.", "O(1)");
+    .doc(
+        "7.2.0",
+        "numlocal numreplicas timeout",
+        "Waits until the client's writes are durable here and on replicas, and tells where.",
+        "O(1)",
+    );
 
 const BAD_TIMEOUT: ErrorReply = ErrorReply::new("ERR timeout is not an integer or out of range");
 const NEGATIVE_TIMEOUT: ErrorReply = ErrorReply::new("ERR timeout is negative");
