@@ -156,9 +156,15 @@ impl Categories {
 pub enum Keys {
     None,
     /// Every `step`-th argument from `first` to `last`; a negative `last` counts from the end.
-    Range { first: i16, last: i16, step: i16 },
+    Range {
+        first: i16,
+        last: i16,
+        step: i16,
+    },
     /// Argument `at` is the number of keys that follow it.
-    Counted { at: usize },
+    Counted {
+        at: usize,
+    },
 }
 
 impl Keys {

@@ -20,8 +20,7 @@ pub struct Prepared {
     pub key: Option<KeyHash>,
 }
 
-const OUT_OF_MEMORY: ErrorReply =
-    ErrorReply::new("OOM command not allowed when used memory > 'maxmemory'.");
+const OUT_OF_MEMORY: ErrorReply = ErrorReply::new("OOM command not allowed when used memory > 'maxmemory'.");
 const NO_AUTH: ErrorReply = ErrorReply::new("NOAUTH Authentication required.");
 const NO_ROOM: ErrorReply = ErrorReply::new(
     "MISCONF The log has no room for this command right now. Nothing of it was executed. Free disk space or try later.",

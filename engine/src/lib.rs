@@ -118,8 +118,9 @@ impl Engine {
             listpack_value_bytes_max: settings.hash_listpack_value_bytes_max as usize,
             hash_key: self.data.hash_key(),
         };
-        self.slow_threshold_ns =
-            settings.slowlog_slower_than_us.map_or(u64::MAX, |microseconds| microseconds.saturating_mul(1000));
+        self.slow_threshold_ns = settings
+            .slowlog_slower_than_us
+            .map_or(u64::MAX, |microseconds| microseconds.saturating_mul(1000));
         self.tracks_latency = settings.latency_tracking;
         self.slowlog.set_length_max(usize::try_from(settings.slowlog_entries_max).unwrap_or(usize::MAX));
         self.refresh_memory();

@@ -32,6 +32,8 @@ pub struct LogFacts {
     pub segments: u64,
     pub free_disk_bytes: u64,
     pub resident_memory_bytes: u64,
+    pub user_cpu_us: u64,
+    pub system_cpu_us: u64,
     /// Middle and tail of the time from proposal to commit, over the last window.
     pub commit_p50_us: u64,
     pub commit_p99_us: u64,
@@ -60,11 +62,17 @@ pub enum Action {
     Close(SessionId),
     Shutdown,
     /// CONFIG REWRITE: the session waits for the outcome.
-    RewriteConfig { session: SessionId },
+    RewriteConfig {
+        session: SessionId,
+    },
     /// DEBUG LOADAOF: wait until all is committed, then rebuild the data from the log.
-    Rebuild { session: SessionId },
+    Rebuild {
+        session: SessionId,
+    },
     /// DEBUG SLEEP: the whole node stands still.
-    Sleep { microseconds: u64 },
+    Sleep {
+        microseconds: u64,
+    },
     /// Parameters changed that the node itself acts on.
     ParametersChanged,
 }

@@ -69,6 +69,8 @@ pub struct Session {
     pub output_buffer_bytes: u64,
     /// The running call is answered later; no further one is taken.
     pub blocked: Option<Blocked>,
+    /// A queued command runs: it must not wait.
+    pub is_in_exec: bool,
 }
 
 /// Facts of a new connection.
@@ -106,6 +108,7 @@ impl Session {
             query_buffer_bytes: 0,
             output_buffer_bytes: 0,
             blocked: None,
+            is_in_exec: false,
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Bench {
     replica: Data,
     sessions: Vec<SessionId>,
     pub now: Now,
+    /// Bytes of effects recorded so far.
+    pub effects_bytes: usize,
 }
 
 /// Runs a script for one client: `> command`, then the reply's lines.
@@ -33,7 +35,7 @@ impl Bench {
         let peer = || Peer { address: "127.0.0.1:1".into(), local_address: "127.0.0.1:6379".into() };
         let sessions = (0..4).map(|_| engine.sessions.open(peer(), true, now)).collect();
         let replica = Data::new(engine.data.hash_key());
-        Bench { engine, replica, sessions, now }
+        Bench { engine, replica, sessions, now, effects_bytes: 0 }
     }
 
     /// Moves both clocks on.
@@ -55,7 +57,9 @@ impl Bench {
             let client = if client.is_empty() { 0 } else { client.parse().expect("a client's number") };
             let mut expected = Vec::new();
             let is_reply = |line: &&str| {
-                let is_command = line.split_once("> ").is_some_and(|(who, _)| who.is_empty() || who.parse::<usize>().is_ok());
+                let is_command = line
+                    .split_once("> ")
+                    .is_some_and(|(who, _)| who.is_empty() || who.parse::<usize>().is_ok());
                 !is_command && !(line.starts_with('+') && line.ends_with("ms"))
             };
             while let Some(reply) = lines.next_if(is_reply) {
@@ -85,9 +89,10 @@ impl Bench {
         let args = OwnedArgs::from_list(words);
         self.engine.set_time(self.now, self.now.wall_ms());
         self.engine.refresh_memory();
-        let is_write = crate::commands::table()
-            .find(words[0].as_ref())
-            .is_some_and(|command| command.flags.has(crate::command::Flags::WRITE) && !command.flags.has(crate::command::Flags::MAY_OUTGROW));
+        let is_write = crate::commands::table().find(words[0].as_ref()).is_some_and(|command| {
+            command.flags.has(crate::command::Flags::WRITE)
+                && !command.flags.has(crate::command::Flags::MAY_OUTGROW)
+        });
         let id = self.sessions[client];
         let mut session = self.engine.sessions.take(id).expect("the client is connected");
         let protocol = session.protocol;
@@ -108,9 +113,16 @@ impl Bench {
         let mut effects = Vec::new();
         let turn = self.engine.data.end_turn(&mut effects);
         self.engine.data.commit(turn);
+        self.effects_bytes += effects.len();
         self.replica.apply(&effects).expect("effects apply to the state before");
         assert_eq!(self.replica.digest(), self.engine.data.digest(), "apply(effects, before) == after");
         reply.as_slice().to_vec()
+    }
+
+    /// The client has yet to give the password.
+    pub fn unauthenticate(&mut self, client: usize) {
+        let id = self.sessions[client];
+        self.engine.sessions.get_mut(id).expect("connected").is_authenticated = false;
     }
 
     /// The protocol a client speaks from now on.

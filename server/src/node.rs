@@ -48,6 +48,7 @@ pub struct Node {
     stop_wanted: Notify,
     pub(crate) is_stopping: Cell<bool>,
     pub(crate) is_fenced: Cell<bool>,
+    fenced: Notify,
 }
 
 impl Node {
@@ -67,6 +68,7 @@ impl Node {
             stop_wanted: Notify::new(),
             is_stopping: Cell::new(false),
             is_fenced: Cell::new(false),
+            fenced: Notify::new(),
         })
     }
 
@@ -97,6 +99,11 @@ impl Node {
             self.turn_open.notified().await;
             self.with_shard(|shard, now, outputs| shard.end_turn(now, outputs));
         }
+    }
+
+    /// Waits until the node can no longer keep its promises.
+    pub async fn fenced(&self) {
+        self.fenced.notified().await;
     }
 
     /// Waits until a client has asked for the end.
@@ -132,6 +139,7 @@ impl Node {
                 Output::Rebuild => self.rebuild_wanted.notify_one(),
                 Output::Fenced(why) => {
                     self.is_fenced.set(true);
+                    self.fenced.notify_one();
                     tracing::error!(%why, "this node serves nothing until it is restarted");
                 }
             }
@@ -211,7 +219,10 @@ impl Node {
     fn refresh_facts(&self) {
         let mut shard = self.shard.borrow_mut();
         let mut facts = shard.engine.log.clone();
-        facts.resident_memory_bytes = self.host.usage().resident_bytes;
+        let usage = self.host.usage();
+        facts.resident_memory_bytes = usage.resident_bytes;
+        facts.user_cpu_us = usage.user_cpu_us;
+        facts.system_cpu_us = usage.system_cpu_us;
         self.log.refresh(&mut facts);
         if let Some(replica) = shard.replica() {
             facts.last_position = replica.last().0;

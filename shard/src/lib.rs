@@ -144,6 +144,8 @@ pub struct Shard {
     applied: Position,
     /// The log holds its first effect, the key of the keyspace's hash.
     has_genesis: bool,
+    /// It has served since the start of the process.
+    has_led: bool,
     rebuild: Option<role::Rebuild>,
     /// Entries committed while the log is read again; they follow it.
     deferred: Vec<CommittedEntry>,
@@ -174,6 +176,7 @@ impl Shard {
             parts: Parts::default(),
             applied: Position::ZERO,
             has_genesis: false,
+            has_led: false,
             rebuild: None,
             deferred: Vec::new(),
             waiting: Vec::new(),

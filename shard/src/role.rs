@@ -47,6 +47,7 @@ impl Shard {
             && (self.no_room.is_some() || self.room_bytes() >= self.room_wanted());
         if is_ready {
             self.state = State::Leading;
+            self.has_led = true;
             self.refresh_availability();
         }
         let may_begin = self.state == State::Leading && self.no_room.is_none() && !self.is_waiting_for_room();

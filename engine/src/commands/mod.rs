@@ -44,3 +44,37 @@ pub(crate) fn string_reply(reply: &mut Reply, string: StringRef<'_>) {
         }
     }
 }
+
+/// Handler of a command that only holds subcommands; one without a subcommand never gets here.
+pub(crate) fn container(call: &mut crate::call::Call<'_>) -> crate::error::Result {
+    Err(crate::error::wrong_arity(call.name()))
+}
+
+/// HELP of a container, from the table: each subcommand with its arguments and what it does.
+pub(crate) fn help(call: &mut crate::call::Call<'_>) -> crate::error::Result {
+    let (parent, _) = call.name().split_once('|').expect("HELP is a subcommand");
+    let container = table().find(parent.as_bytes()).expect("its container is in the table");
+    let title = format!("{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", parent.to_uppercase());
+    let mut lines = vec![title];
+    for sub in container
+        .subcommands
+        .iter()
+        .filter(|sub| !std::ptr::fn_addr_eq(sub.handler, help as crate::command::Handler))
+    {
+        let name = sub.name[parent.len() + 1..].to_uppercase();
+        lines.push(format!("{name} {}", sub.syntax).trim_end().to_owned());
+        lines.push(format!("    {}", sub.summary));
+    }
+    lines.push("HELP".to_owned());
+    lines.push("    Print this help.".to_owned());
+    call.reply.array(lines.len());
+    lines.iter().for_each(|line| call.reply.simple(line));
+    Ok(())
+}
+
+/// The HELP subcommand of a container.
+pub(crate) const fn help_of(name: &'static str) -> Command {
+    Command::node(name, crate::command::exactly(1), help)
+        .flags(crate::command::Flags::LOADING.with(crate::command::Flags::STALE))
+        .doc("5.0.0", "", "Returns helpful text about the different subcommands.", "O(1)")
+}

@@ -23,13 +23,25 @@ impl Keyspace {
     }
 }
 
+impl Entry {
+    /// Digest of the value and its kind, without key and deadline.
+    pub fn value_digest(&self) -> u128 {
+        let mut buffer = Vec::new();
+        digest_of_parts(self, &[], None, &mut buffer)
+    }
+}
+
 fn digest_of(entry: &Entry, buffer: &mut Vec<u8>) -> u128 {
+    digest_of_parts(entry, entry.key(), entry.expiry_ms(), buffer)
+}
+
+fn digest_of_parts(entry: &Entry, key: &[u8], expiry_ms: Option<i64>, buffer: &mut Vec<u8>) -> u128 {
     let content = match entry.value() {
         Some(Value::Hash(hash)) => digest_of_hash(hash, buffer).to_le_bytes().to_vec(),
         Some(Value::String(_)) | None => entry.string().expect("no other kind").to_vec(),
     };
     buffer.clear();
-    push(buffer, entry.key());
+    push(buffer, key);
     buffer.push(match entry.kind() {
         Kind::String => 0,
         Kind::List => 1,
@@ -38,7 +50,7 @@ fn digest_of(entry: &Entry, buffer: &mut Vec<u8>) -> u128 {
         Kind::Hash => 4,
         Kind::Stream => 5,
     });
-    match entry.expiry_ms() {
+    match expiry_ms {
         Some(deadline_ms) => push(buffer, &deadline_ms.to_le_bytes()),
         None => push(buffer, &[]),
     }

@@ -1,5 +1,8 @@
 //! 64-bit integers in decimal.
 
+/// The longest text: a sign and 19 digits.
+pub const TEXT_BYTES_MAX: usize = 20;
+
 const DIGIT_PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
 2021222324252627282930313233343536373839\
 4041424344454647484950515253545556575859\
@@ -37,7 +40,7 @@ pub fn parse(text: &[u8]) -> Option<i64> {
 
 /// The decimal form, written to the end of `buffer`.
 #[inline]
-pub fn format(value: i64, buffer: &mut [u8; 20]) -> &[u8] {
+pub fn format(value: i64, buffer: &mut [u8; TEXT_BYTES_MAX]) -> &[u8] {
     let mut at = buffer.len();
     let mut rest = value.unsigned_abs();
     while rest >= 100 {

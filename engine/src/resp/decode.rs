@@ -36,8 +36,6 @@ const UNAUTHENTICATED_ARGUMENTS_MAX: u64 = 10;
 const UNAUTHENTICATED_BULK_BYTES_MAX: u64 = 16 << 10;
 /// A line that announces a length; longer ones are refused even before their end has arrived.
 const LENGTH_LINE_BYTES_MAX: usize = 64 << 10;
-/// Numbers of so many digits fit whatever is done with them.
-const SHORT_DIGITS_MAX: usize = 10;
 /// Places in a buffer are 32 bits wide.
 const BULK_BYTES_MAX: u64 = i32::MAX as u64;
 const SMALL_BUFFER_BYTES: usize = 16 << 10;
@@ -302,26 +300,22 @@ impl Decoder {
         bytes: &[u8],
         too_long: ProtocolError,
     ) -> Result<Option<Option<i64>>, ProtocolError> {
-        // Nearly all lengths: some digits and CRLF, all there.
         let line = &bytes[self.at..];
-        let mut value = 0i64;
-        for (index, byte) in line.iter().enumerate().skip(1).take(SHORT_DIGITS_MAX + 1) {
-            let digit = byte.wrapping_sub(b'0');
-            if digit <= 9 {
-                value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
-            } else if *byte == b'\r' && index > 1 && index + 1 < line.len() && (line[1] != b'0' || index == 2)
-            {
-                self.at += index + 2;
-                self.scanned = 0;
-                return Ok(Some(Some(value)));
-            } else {
-                break;
+        // Nearly all lengths have one digit or two.
+        match *line {
+            [_, one @ b'0'..=b'9', b'\r', _, ..] => {
+                (self.at, self.scanned) = (self.at + 4, 0);
+                return Ok(Some(Some(i64::from(one - b'0'))));
             }
+            [_, ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', _, ..] => {
+                (self.at, self.scanned) = (self.at + 5, 0);
+                return Ok(Some(Some(i64::from(ten - b'0') * 10 + i64::from(one - b'0'))));
+            }
+            _ => {}
         }
         self.any_length_line(line, too_long)
     }
 
-    #[cold]
     fn any_length_line(
         &mut self,
         line: &[u8],

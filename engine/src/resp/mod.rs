@@ -7,7 +7,9 @@ mod args;
 mod decode;
 mod inline;
 mod reply;
+mod value;
 
 pub use args::{Args, OwnedArgs};
 pub use decode::{Batch, Decoded, Decoder, Limits, ProtocolError, Request};
 pub use reply::{Protocol, Reply};
+pub use value::{Malformed, Value};

@@ -57,12 +57,16 @@ impl Reply {
         }
     }
 
+    /// A line of one integer, put together before it is copied.
     #[inline]
     fn head(&mut self, kind: u8, value: i64) {
-        let mut digits = [0; 20];
-        self.bytes.push(kind);
-        self.bytes.extend_from_slice(integer::format(value, &mut digits));
-        self.bytes.extend_from_slice(b"\r\n");
+        const DIGITS_END: usize = 1 + integer::TEXT_BYTES_MAX;
+        let mut line = [0; DIGITS_END + 2];
+        let digits = line[1..].first_chunk_mut().expect("the line has room for all digits");
+        let start = DIGITS_END - integer::format(value, digits).len() - 1;
+        line[DIGITS_END..].copy_from_slice(b"\r\n");
+        line[start] = kind;
+        self.bytes.extend_from_slice(&line[start..]);
     }
 
     /// A byte string.
@@ -128,9 +132,16 @@ impl Reply {
 
     /// A double; in RESP2 a byte string.
     pub fn double(&mut self, value: f64) {
-        let mut text = Vec::with_capacity(32);
-        double::format(value, &mut text);
-        if self.is_resp3() { self.line(b',', &text) } else { self.bulk(&text) }
+        let mark = self.bytes.len();
+        if self.is_resp3() {
+            self.bytes.push(b',');
+            double::format(value, &mut self.bytes);
+        } else {
+            double::format(value, &mut self.bytes);
+            let length = self.bytes.len() - mark;
+            self.insert_head(mark, b'$', length);
+        }
+        self.bytes.extend_from_slice(b"\r\n");
     }
 
     /// True or false; in RESP2 the integers 1 and 0.
@@ -204,5 +215,89 @@ impl Reply {
     /// Drops so many bytes from the front.
     pub fn discard_front(&mut self, count: usize) {
         self.bytes.drain(..count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::Value;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(protocol: Protocol, write: impl Fn(&mut Reply)) -> String {
+        let mut reply = Reply::new(protocol);
+        write(&mut reply);
+        let (_, length) = Value::parse(reply.as_slice()).expect("well-formed").expect("complete");
+        assert_eq!(length, reply.len(), "one reply is written");
+        reply.as_slice().escape_ascii().to_string().replace("\\r\\n", " ")
+    }
+
+    #[test]
+    fn each_kind_has_its_form_in_both_protocols() {
+        type Write = fn(&mut Reply);
+        let cases: &[(Write, &str, &str)] = &[
+            (|reply| reply.ok(), "+OK ", "+OK "),
+            (|reply| reply.simple("a"), "+a ", "+a "),
+            (|reply| reply.integer(0), ":0 ", ":0 "),
+            (|reply| reply.integer(i64::MIN), ":-9223372036854775808 ", ":-9223372036854775808 "),
+            (|reply| reply.bulk(b""), "$0  ", "$0  "),
+            (|reply| reply.bulk(b"0123456789"), "$10 0123456789 ", "$10 0123456789 "),
+            (|reply| reply.bulk_integer(-12), "$3 -12 ", "$3 -12 "),
+            (|reply| reply.null(), "$-1 ", "_ "),
+            (|reply| reply.null_array(), "*-1 ", "_ "),
+            (|reply| reply.array(0), "*0 ", "*0 "),
+            (|reply| reply.map(0), "*0 ", "%0 "),
+            (|reply| reply.set(0), "*0 ", "~0 "),
+            (|reply| reply.push(0), "*0 ", ">0 "),
+            (|reply| reply.double(0.1), "$3 0.1 ", ",0.1 "),
+            (|reply| reply.double(-12345678901.5), "$14 -12345678901.5 ", ",-12345678901.5 "),
+            (|reply| reply.double(f64::INFINITY), "$3 inf ", ",inf "),
+            (|reply| reply.boolean(true), ":1 ", "#t "),
+            (|reply| reply.boolean(false), ":0 ", "#f "),
+            (|reply| reply.big_number(b"123"), "$3 123 ", "(123 "),
+            (|reply| reply.verbatim(*b"txt", b"a"), "$1 a ", "=5 txt:a "),
+        ];
+        for (write, resp2, resp3) in cases {
+            assert_eq!(written(Protocol::Resp2, write), *resp2);
+            assert_eq!(written(Protocol::Resp3, write), *resp3);
+        }
+    }
+
+    #[test]
+    fn a_length_known_late_stands_in_front() {
+        let write = |reply: &mut Reply| {
+            let outer = reply.begin_array();
+            for index in 0..12 {
+                let inner = reply.begin_array();
+                reply.integer(index);
+                reply.integer(index);
+                reply.end_map(inner, 1);
+            }
+            reply.end_array(outer, 12);
+        };
+        assert!(written(Protocol::Resp2, write).starts_with("*12 *2 :0 :0 *2 :1 :1 *2 "));
+        assert!(written(Protocol::Resp3, write).starts_with("*12 %1 :0 :0 %1 :1 :1 %1 "));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_an_error_makes_a_second_reply(text: Vec<u8>) {
+            let mut reply = Reply::new(Protocol::Resp2);
+            reply.error(&text);
+            let line = &reply.as_slice()[1..reply.len() - 2];
+            prop_assert_eq!(line.len(), text.len());
+            prop_assert!(!line.iter().any(|byte| matches!(byte, b'\r' | b'\n')));
+        }
+
+        #[test]
+        fn bytes_come_back_as_they_were(bytes: Vec<u8>, value: i64) {
+            let mut reply = Reply::new(Protocol::Resp3);
+            reply.bulk(&bytes);
+            let mark = reply.len();
+            reply.integer(value);
+            let (bulk, length) = Value::parse(reply.as_slice()).unwrap().unwrap();
+            prop_assert_eq!((bulk, length), (Value::Bulk(bytes), mark));
+            prop_assert_eq!(Value::parse(&reply.as_slice()[mark..]).unwrap().unwrap().0, Value::Integer(value));
+        }
     }
 }

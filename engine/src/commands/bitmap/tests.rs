@@ -90,7 +90,7 @@ fn bits_are_counted() {
         > SET n 255
         OK
         > BITCOUNT n
-        (integer) 12
+        (integer) 11
         > BITCOUNT k 0 x junk
         (error) ERR syntax error
         > BITCOUNT k x

@@ -69,26 +69,21 @@ fn idletime(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+/// How often keys are used is not counted, whatever the policy: an existing key gets the error.
 fn freq(call: &mut Call<'_>) -> Result {
-    let Some(access) = examine(call, call.arg(2), Entry::access) else {
-        call.reply.null();
-        return Ok(());
-    };
-    if !call.engine.config.settings().maxmemory_policy.counts_frequency() {
+    if examine(call, call.arg(2), |_| ()).is_some() {
         return Err(FREQUENCY_NOT_TRACKED);
     }
-    // The counter is the lowest byte of the access clock under these policies.
-    call.reply.integer(i64::from(access & 0xff));
+    call.reply.null();
     Ok(())
 }
 
-const HELP: [&str; 14] = [
+const HELP: [&str; 13] = [
     "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ENCODING <key>",
     "    Tells the form in which the value at <key> is stored.",
     "FREQ <key>",
-    "    Tells how often <key> is used, on a logarithmic scale. Only under an LFU",
-    "    maxmemory policy.",
+    "    An error for every key: how often keys are used is not counted.",
     "IDLETIME <key>",
     "    Tells how many seconds ago <key> was last used. Not under an LFU maxmemory",
     "    policy.",
@@ -147,7 +142,7 @@ mod tests {
             (error) ERR unknown subcommand 'FOO'. Try OBJECT HELP.
             "#,
         );
-        assert_eq!(Bench::new().run(0, "OBJECT HELP").lines().count(), 14);
+        assert_eq!(Bench::new().run(0, "OBJECT HELP").lines().count(), 13);
     }
 
     #[test]

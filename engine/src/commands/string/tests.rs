@@ -400,6 +400,10 @@ fn floats_add_in_80_bits() {
         OK
         > INCRBYFLOAT f 1
         (error) ERR value is not a valid float
+        > SET f 0
+        OK
+        > INCRBYFLOAT f 123456.789
+        \"123456.78900000000000148\"
         > INCRBYFLOAT new 3.0
         \"3\"
         > HSET h f v

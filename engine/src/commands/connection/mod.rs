@@ -1,0 +1,327 @@
+//! Connections: AUTH, HELLO, PING, SELECT and their like. CLIENT is in `client`.
+//!
+//! They tell of the connection and not of data: none of their replies waits for a commit.
+
+mod client;
+
+use crate::call::Call;
+use crate::command::{Categories, Command, Flags, at_least, exactly};
+use crate::data::DATABASE_COUNT;
+use crate::error::{DATABASE_OUT_OF_RANGE, ErrorReply, NOT_AN_INTEGER, Result, SYNTAX};
+use crate::number::integer;
+use crate::resp::Protocol;
+
+/// What a command about the connection may do at any time.
+const ANYTIME: Flags =
+    Flags::NO_SCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::FAST).with(Flags::ALLOW_BUSY);
+
+pub const COMMANDS: &[Command] = &[
+    Command::node("ping", at_least(0), ping).fast().acl(Categories::CONNECTION).group("connection").doc(
+        "1.0.0",
+        "[message]",
+        "Returns the server's liveliness response.",
+        "O(1)",
+    ),
+    Command::node("echo", exactly(1), echo)
+        .flags(Flags::LOADING.with(Flags::STALE))
+        .fast()
+        .acl(Categories::CONNECTION)
+        .group("connection")
+        .doc("1.0.0", "message", "Returns the given string.", "O(1)"),
+    Command::node("select", exactly(1), select)
+        .flags(Flags::LOADING.with(Flags::STALE))
+        .fast()
+        .acl(Categories::CONNECTION)
+        .group("connection")
+        .doc("1.0.0", "index", "Changes the selected database.", "O(1)"),
+    Command::node("auth", at_least(1), auth)
+        .flags(ANYTIME.with(Flags::NO_AUTH))
+        .acl(Categories::CONNECTION)
+        .group("connection")
+        .doc(
+            "1.0.0",
+            "[username] password",
+            "Authenticates the connection.",
+            "O(N) where N is the number of passwords defined for the user",
+        ),
+    Command::node("hello", at_least(0), hello)
+        .flags(ANYTIME.with(Flags::NO_AUTH))
+        .acl(Categories::CONNECTION)
+        .group("connection")
+        .doc(
+            "6.0.0",
+            "[protover [AUTH username password] [SETNAME clientname]]",
+            "Handshakes with the server: protocol version, user, name.",
+            "O(1)",
+        ),
+    Command::node("quit", at_least(0), quit)
+        .flags(ANYTIME.with(Flags::NO_AUTH))
+        .acl(Categories::CONNECTION)
+        .group("connection")
+        .doc("1.0.0", "", "Closes the connection.", "O(1)"),
+    Command::node("reset", exactly(0), reset)
+        .flags(ANYTIME.with(Flags::NO_AUTH).with(Flags::TRANSACTION_CONTROL))
+        .acl(Categories::CONNECTION)
+        .group("connection")
+        .doc("6.2.0", "", "Resets the connection.", "O(1)"),
+    Command::node("readonly", exactly(0), ok)
+        .flags(Flags::LOADING.with(Flags::STALE))
+        .fast()
+        .acl(Categories::CONNECTION)
+        .group("cluster")
+        .doc("3.0.0", "", "Enables read-only queries for a connection to a replica.", "O(1)"),
+    Command::node("readwrite", exactly(0), ok)
+        .flags(Flags::LOADING.with(Flags::STALE))
+        .fast()
+        .acl(Categories::CONNECTION)
+        .group("cluster")
+        .doc("3.0.0", "", "Enables read-write queries for a connection to a replica.", "O(1)"),
+    Command::node("client", at_least(1), crate::commands::container)
+        .acl(Categories::CONNECTION)
+        .group("connection")
+        .subcommands(client::SUBCOMMANDS)
+        .doc("2.4.0", "", "A container for client connection commands.", "Depends on subcommand."),
+];
+
+const NO_PASSWORD: ErrorReply = ErrorReply::new(
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+);
+const WRONG_PASSWORD: ErrorReply =
+    ErrorReply::new("WRONGPASS invalid username-password pair or user is disabled.");
+const PING_ARITY: ErrorReply = ErrorReply::new("ERR wrong number of arguments for 'ping' command");
+const NO_PROTOCOL: ErrorReply = ErrorReply::new("NOPROTO unsupported protocol version");
+const PROTOCOL_NOT_INTEGER: ErrorReply =
+    ErrorReply::new("ERR Protocol version is not an integer or out of range");
+const HELLO_WITHOUT_AUTH: ErrorReply = ErrorReply::new(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
+
+fn ping(call: &mut Call<'_>) -> Result {
+    match call.args.len() {
+        1 => call.reply.simple("PONG"),
+        2 => call.reply.bulk(call.arg(1)),
+        _ => return Err(PING_ARITY),
+    }
+    Ok(())
+}
+
+fn echo(call: &mut Call<'_>) -> Result {
+    call.reply.bulk(call.arg(1));
+    Ok(())
+}
+
+fn ok(call: &mut Call<'_>) -> Result {
+    call.reply.ok();
+    Ok(())
+}
+
+/// Number of a database named by a client.
+pub(super) fn database_number(argument: &[u8]) -> Result<u8> {
+    let number = integer::parse(argument).ok_or(NOT_AN_INTEGER)?;
+    u8::try_from(number)
+        .ok()
+        .filter(|number| usize::from(*number) < DATABASE_COUNT)
+        .ok_or(DATABASE_OUT_OF_RANGE)
+}
+
+fn select(call: &mut Call<'_>) -> Result {
+    call.session.database = match integer::parse(call.arg(1)) {
+        Some(_) => database_number(call.arg(1))?,
+        None => return Err(ErrorReply::new("ERR value is not an integer or out of range")),
+    };
+    call.reply.ok();
+    Ok(())
+}
+
+fn auth(call: &mut Call<'_>) -> Result {
+    if call.args.len() > 3 {
+        return Err(SYNTAX);
+    }
+    let (user, password) = match call.args.len() {
+        2 => (b"default".as_slice(), call.arg(1)),
+        _ => (call.arg(1), call.arg(2)),
+    };
+    let is_configured = call.engine.config.settings().requirepass.is_some();
+    if call.args.len() == 2 && !is_configured {
+        return Err(NO_PASSWORD);
+    }
+    authenticate(call, user, password)?;
+    call.reply.ok();
+    Ok(())
+}
+
+fn authenticate(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result {
+    let is_right = user == b"default"
+        && match &call.engine.config.settings().requirepass {
+            Some(expected) => is_equal(expected, password),
+            None => true,
+        };
+    if !is_right {
+        call.engine.stats.acl_access_denied_auth += 1;
+        return Err(WRONG_PASSWORD);
+    }
+    call.session.is_authenticated = true;
+    Ok(())
+}
+
+/// Takes as long for a wrong password as for the right one.
+fn is_equal(expected: &[u8], given: &[u8]) -> bool {
+    let mut difference = expected.len() ^ given.len();
+    for (index, byte) in given.iter().enumerate() {
+        difference |= usize::from(byte ^ expected.get(index).unwrap_or(&0));
+    }
+    difference == 0
+}
+
+fn hello(call: &mut Call<'_>) -> Result {
+    let mut protocol = call.session.protocol;
+    if call.args.len() > 1 {
+        protocol = match integer::parse(call.arg(1)) {
+            Some(2) => Protocol::Resp2,
+            Some(3) => Protocol::Resp3,
+            Some(_) => return Err(NO_PROTOCOL),
+            None => return Err(PROTOCOL_NOT_INTEGER),
+        };
+    }
+    let mut name = None;
+    let mut index = 2;
+    while index < call.args.len() {
+        let left = call.args.len() - index - 1;
+        if call.is_word(index, "AUTH") && left >= 2 {
+            authenticate(call, call.arg(index + 1), call.arg(index + 2))?;
+            index += 3;
+        } else if call.is_word(index, "SETNAME") && left >= 1 {
+            name = Some(client::checked_name(call.arg(index + 1))?);
+            index += 2;
+        } else {
+            let option = String::from_utf8_lossy(call.arg(index)).into_owned();
+            return Err(ErrorReply::owned(format!("ERR Syntax error in HELLO option '{option}'")));
+        }
+    }
+    if !call.session.is_authenticated {
+        return Err(HELLO_WITHOUT_AUTH);
+    }
+    if let Some(name) = name {
+        call.session.name = name.to_vec();
+    }
+    call.session.protocol = protocol;
+    call.reply.protocol = protocol;
+    call.reply.map(7);
+    let pairs: [(&str, &str); 2] = [("server", "valkey"), ("version", super::server::VALKEY_VERSION)];
+    for (key, value) in pairs {
+        call.reply.bulk(key.as_bytes());
+        call.reply.bulk(value.as_bytes());
+    }
+    call.reply.bulk(b"proto");
+    call.reply.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
+    call.reply.bulk(b"id");
+    call.reply.integer(call.session.id.0 as i64);
+    call.reply.bulk(b"mode");
+    call.reply.bulk(b"standalone");
+    call.reply.bulk(b"role");
+    call.reply.bulk(b"master");
+    call.reply.bulk(b"modules");
+    call.reply.array(0);
+    Ok(())
+}
+
+fn quit(call: &mut Call<'_>) -> Result {
+    call.session.is_closing = true;
+    call.reply.ok();
+    Ok(())
+}
+
+fn reset(call: &mut Call<'_>) -> Result {
+    let session = &mut *call.session;
+    session.transaction = None;
+    call.engine.data.unwatch(session.id);
+    session.watched = 0;
+    session.database = 0;
+    session.name.clear();
+    session.protocol = Protocol::Resp2;
+    session.reply_mode = crate::session::ReplyMode::On;
+    session.no_evict = false;
+    session.no_touch = false;
+    session.is_authenticated = call.engine.config.settings().requirepass.is_none();
+    call.reply.protocol = Protocol::Resp2;
+    call.reply.simple("RESET");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Bench, check};
+
+    #[test]
+    fn ping_echo_and_select_answer_as_redis_does() {
+        check(
+            "
+            > PING
+            PONG
+            > PING hi
+            \"hi\"
+            > PING a b
+            (error) ERR wrong number of arguments for 'ping' command
+            > ECHO x
+            \"x\"
+            > SELECT 15
+            OK
+            > SELECT 16
+            (error) ERR DB index is out of range
+            > SELECT x
+            (error) ERR value is not an integer or out of range
+            > SET k 1
+            OK
+            > SELECT 0
+            OK
+            > GET k
+            (nil)
+            ",
+        );
+    }
+
+    #[test]
+    fn auth_without_a_password_is_an_error_and_hello_checks_its_options() {
+        check(
+            "
+            > AUTH x
+            (error) ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?
+            > AUTH nobody x
+            (error) WRONGPASS invalid username-password pair or user is disabled.
+            > HELLO 4
+            (error) NOPROTO unsupported protocol version
+            > HELLO x
+            (error) ERR Protocol version is not an integer or out of range
+            > HELLO 3 FOO
+            (error) ERR Syntax error in HELLO option 'FOO'
+            > CLIENT SETNAME app
+            OK
+            > CLIENT GETNAME
+            \"app\"
+            > RESET
+            RESET
+            > CLIENT GETNAME
+            (nil)
+            ",
+        );
+    }
+
+    #[test]
+    fn an_unauthenticated_client_is_refused_until_the_right_password() {
+        let mut bench = Bench::new();
+        bench.check("> CONFIG SET requirepass secret\nOK");
+        bench.unauthenticate(1);
+        bench.check(
+            "
+            1> GET k
+            (error) NOAUTH Authentication required.
+            1> AUTH wrong
+            (error) WRONGPASS invalid username-password pair or user is disabled.
+            1> AUTH secret
+            OK
+            1> GET k
+            (nil)
+            ",
+        );
+    }
+}

@@ -1,3 +1,0 @@
-//! Placeholder.
-use crate::command::Command;
-pub const COMMANDS: &[Command] = &[];

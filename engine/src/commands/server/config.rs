@@ -1,0 +1,126 @@
+//! CONFIG over the table of directives (`crate::config`).
+
+use crate::call::Call;
+use crate::command::{Command, Flags, at_least, exactly};
+use crate::error::{ErrorReply, Result, wrong_arity};
+use crate::glob;
+use crate::{Action, Blocked};
+
+const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -> Command {
+    Command::node(name, arity, handler)
+        .flags(Flags::ADMIN.with(Flags::NO_SCRIPT).with(Flags::LOADING).with(Flags::STALE))
+        .group("server")
+}
+
+pub(super) const SUBCOMMANDS: &[Command] = &[
+    sub("config|get", at_least(2), get).doc(
+        "2.0.0",
+        "parameter [parameter ...]",
+        "Returns the effective values of configuration parameters.",
+        "O(N) when N is the number of configuration parameters provided",
+    ),
+    sub("config|set", at_least(3), set).doc(
+        "2.0.0",
+        "parameter value [parameter value ...]",
+        "Sets configuration parameters in-flight.",
+        "O(N) when N is the number of configuration parameters provided",
+    ),
+    sub("config|resetstat", exactly(1), reset_stat).doc(
+        "2.0.0",
+        "",
+        "Resets the server's statistics.",
+        "O(1)",
+    ),
+    sub("config|rewrite", exactly(1), rewrite).doc(
+        "2.8.0",
+        "",
+        "Persists the effective configuration to file.",
+        "O(1)",
+    ),
+    crate::commands::help_of("config|help").group("server"),
+];
+
+fn get(call: &mut Call<'_>) -> Result {
+    let mut pairs: Vec<(&'static str, Vec<u8>)> = Vec::new();
+    for index in 2..call.args.len() {
+        let matches = |pattern: &[u8], name: &[u8]| glob::matches(pattern, name, true);
+        for pair in call.engine.config.get(call.arg(index), matches) {
+            if pairs.iter().all(|(known, _)| *known != pair.0) {
+                pairs.push(pair);
+            }
+        }
+    }
+    call.reply.map(pairs.len());
+    for (name, value) in pairs {
+        call.reply.bulk(name.as_bytes());
+        call.reply.bulk(&value);
+    }
+    Ok(())
+}
+
+fn set(call: &mut Call<'_>) -> Result {
+    if !call.args.len().is_multiple_of(2) {
+        return Err(wrong_arity(call.name()));
+    }
+    let pairs: Vec<(&[u8], &[u8])> =
+        (2..call.args.len()).step_by(2).map(|index| (call.arg(index), call.arg(index + 1))).collect();
+    let is_local = is_local(&call.session.address);
+    let outcome = call.engine.config.set(&pairs, is_local);
+    outcome.map_err(|error| ErrorReply::owned(format!("ERR {error}")))?;
+    call.engine.parameters_changed();
+    call.engine.actions.push(Action::ParametersChanged);
+    call.reply.ok();
+    Ok(())
+}
+
+/// Whether an address is this machine's loopback.
+pub(super) fn is_local(address: &str) -> bool {
+    address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+}
+
+fn reset_stat(call: &mut Call<'_>) -> Result {
+    call.engine.stats.reset();
+    call.engine.data.stats = Default::default();
+    call.reply.ok();
+    Ok(())
+}
+
+fn rewrite(call: &mut Call<'_>) -> Result {
+    if call.engine.node.config_file.is_empty() {
+        return Err(ErrorReply::new("ERR The server is running without a config file"));
+    }
+    call.session.blocked = Some(Blocked::Action);
+    call.engine.actions.push(Action::RewriteConfig { session: call.session.id });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn parameters_are_read_and_set_all_or_none() {
+        check(
+            "
+            > CONFIG GET maxmemory
+            1) \"maxmemory\"
+            2) \"0\"
+            > CONFIG SET maxmemory 1mb hz 20
+            OK
+            > CONFIG GET maxmemory hz
+            1) \"maxmemory\"
+            2) \"1048576\"
+            3) \"hz\"
+            4) \"20\"
+            > CONFIG SET maxmemory
+            (error) ERR wrong number of arguments for 'config|set' command
+            > CONFIG SET foo bar
+            (error) ERR Unknown option or number of arguments for CONFIG SET - 'foo'
+            > CONFIG REWRITE
+            (error) ERR The server is running without a config file
+            > CONFIG RESETSTAT
+            OK
+            ",
+        );
+    }
+}

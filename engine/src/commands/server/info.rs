@@ -1,0 +1,280 @@
+//! INFO: the node in sections of `field:value` lines, in the words that clients and exporters read.
+
+use super::{REDIS_VERSION, VALKEY_VERSION};
+use crate::call::Call;
+use crate::data::DATABASE_COUNT;
+use crate::error::Result;
+use crate::{Availability, Engine};
+use std::fmt::Write as _;
+
+type Section = fn(&Call<'_>, &mut String);
+
+/// Every section; the last column says whether it is shown unasked.
+const SECTIONS: [(&str, Section, bool); 12] = [
+    ("Server", server, true),
+    ("Clients", clients, true),
+    ("Memory", memory, true),
+    ("Persistence", persistence, true),
+    ("Stats", stats, true),
+    ("Replication", replication, true),
+    ("CPU", cpu, true),
+    ("Commandstats", command_stats, false),
+    ("Latencystats", latency_stats, false),
+    ("Errorstats", error_stats, true),
+    ("Cluster", cluster, true),
+    ("Keyspace", keyspace, true),
+];
+
+pub(super) fn info(call: &mut Call<'_>) -> Result {
+    let asked: Vec<String> =
+        call.args.iter().skip(1).map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+    let names = |wanted: &str| asked.iter().any(|name| name == wanted);
+    let is_default = asked.is_empty() || names("default");
+    let is_all = names("all") || names("everything");
+    let mut text = String::new();
+    let all = SECTIONS.into_iter().chain([("Durability", durability as Section, true)]);
+    for (title, section, is_usual) in all {
+        if is_all || (is_default && is_usual) || names(&title.to_ascii_lowercase()) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            write!(text, "# {title}\r\n").expect("a string takes everything");
+            section(call, &mut text);
+        }
+    }
+    call.reply.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+fn line(text: &mut String, field: &str, value: impl std::fmt::Display) {
+    write!(text, "{field}:{value}\r\n").expect("a string takes everything");
+}
+
+fn uptime_seconds(call: &Call<'_>) -> u64 {
+    call.now.monotonic_ns.saturating_sub(call.engine.node.started_at.monotonic_ns) / 1_000_000_000
+}
+
+fn server(call: &Call<'_>, text: &mut String) {
+    let node = &call.engine.node;
+    let settings = call.engine.config.settings();
+    line(text, "redis_version", REDIS_VERSION);
+    line(text, "server_name", "valkey");
+    line(text, "valkey_version", VALKEY_VERSION);
+    line(text, "ramkeep_version", env!("CARGO_PKG_VERSION"));
+    line(text, "redis_git_sha1", "00000000");
+    line(text, "redis_git_dirty", 0);
+    line(text, "redis_mode", "standalone");
+    line(text, "server_mode", "standalone");
+    line(text, "os", &node.operating_system);
+    line(text, "arch_bits", usize::BITS);
+    line(text, "process_id", node.process_id);
+    line(text, "run_id", &node.run_id);
+    line(text, "tcp_port", node.port);
+    line(text, "server_time_usec", call.now.wall_us);
+    line(text, "uptime_in_seconds", uptime_seconds(call));
+    line(text, "uptime_in_days", uptime_seconds(call) / 86_400);
+    line(text, "hz", settings.hz);
+    line(text, "configured_hz", settings.hz);
+    line(text, "executable", &node.executable);
+    line(text, "config_file", &node.config_file);
+}
+
+fn clients(call: &Call<'_>, text: &mut String) {
+    let sessions = &call.engine.sessions;
+    let blocked = sessions.iter().filter(|session| session.blocked.is_some()).count();
+    let (watched_keys, watching_clients) = call.engine.data.watch_counts();
+    // The client that asks is out of the registry meanwhile.
+    line(text, "connected_clients", sessions.len() + 1);
+    line(text, "cluster_connections", 0);
+    line(text, "maxclients", call.engine.config.settings().clients_max);
+    line(text, "blocked_clients", blocked);
+    line(text, "tracking_clients", 0);
+    line(text, "pubsub_clients", 0);
+    line(text, "watching_clients", watching_clients);
+    line(text, "total_watched_keys", watched_keys);
+}
+
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "K", "M", "G", "T"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes}B") } else { format!("{value:.2}{}", UNITS[unit]) }
+}
+
+fn memory(call: &Call<'_>, text: &mut String) {
+    let engine = &*call.engine;
+    let used = engine.data.used_memory();
+    let resident = engine.log.resident_memory_bytes;
+    let settings = engine.config.settings();
+    let peak = engine.stats.used_memory_peak.max(used);
+    let clients: u64 =
+        engine.sessions.iter().map(|session| session.output_buffer_bytes + session.query_buffer_bytes).sum();
+    line(text, "used_memory", used);
+    line(text, "used_memory_human", human(used));
+    line(text, "used_memory_rss", resident);
+    line(text, "used_memory_rss_human", human(resident));
+    line(text, "used_memory_peak", peak);
+    line(text, "used_memory_peak_human", human(peak));
+    line(text, "used_memory_dataset", used);
+    line(text, "total_system_memory", engine.node.total_system_memory_bytes);
+    line(text, "total_system_memory_human", human(engine.node.total_system_memory_bytes));
+    line(text, "maxmemory", settings.maxmemory_bytes);
+    line(text, "maxmemory_human", human(settings.maxmemory_bytes));
+    line(text, "maxmemory_policy", policy(engine));
+    line(text, "mem_clients_normal", clients);
+    line(text, "mem_not_counted_for_evict", 0);
+    line(text, "number_of_cached_scripts", 0);
+    line(text, "lazyfree_pending_objects", 0);
+}
+
+fn policy(engine: &Engine) -> String {
+    let text = engine.config.value_text("maxmemory-policy").unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn is_loading(engine: &Engine) -> bool {
+    matches!(&engine.availability, Availability::Unavailable(error) if error.code() == b"LOADING")
+}
+
+fn persistence(call: &Call<'_>, text: &mut String) {
+    let engine = &*call.engine;
+    line(text, "loading", u8::from(is_loading(engine)));
+    if is_loading(engine) {
+        line(text, "loading_loaded_perc", engine.log.loading_percent);
+    }
+    line(text, "async_loading", 0);
+    line(text, "rdb_changes_since_last_save", engine.data.changes());
+    line(text, "rdb_bgsave_in_progress", 0);
+    line(text, "rdb_last_bgsave_status", "ok");
+    line(text, "aof_enabled", 1);
+    line(text, "aof_rewrite_in_progress", 0);
+    line(text, "aof_rewrite_scheduled", 0);
+    line(text, "aof_last_bgrewrite_status", "ok");
+    line(
+        text,
+        "aof_last_write_status",
+        if matches!(engine.availability, Availability::Primary) { "ok" } else { "err" },
+    );
+    line(text, "aof_current_size", engine.log.log_bytes);
+}
+
+fn stats(call: &Call<'_>, text: &mut String) {
+    let (stats, data) = (&call.engine.stats, &call.engine.data.stats);
+    line(text, "total_connections_received", stats.connections_received);
+    line(text, "total_commands_processed", stats.commands_processed);
+    line(text, "instantaneous_ops_per_sec", stats.operations.per_second());
+    line(text, "total_net_input_bytes", stats.bytes_in);
+    line(text, "total_net_output_bytes", stats.bytes_out);
+    line(text, "rejected_connections", stats.rejected_connections);
+    line(text, "expired_keys", data.expired_keys);
+    line(text, "evicted_keys", data.evicted_keys);
+    line(text, "evicted_clients", 0);
+    line(text, "keyspace_hits", data.keyspace_hits);
+    line(text, "keyspace_misses", data.keyspace_misses);
+    line(text, "pubsub_channels", 0);
+    line(text, "pubsub_patterns", 0);
+    line(text, "latest_fork_usec", 0);
+    line(text, "total_error_replies", stats.error_replies);
+    line(text, "unexpected_error_replies", 0);
+    line(text, "acl_access_denied_auth", stats.acl_access_denied_auth);
+    line(text, "acl_access_denied_cmd", 0);
+    line(text, "acl_access_denied_key", 0);
+    line(text, "acl_access_denied_channel", 0);
+    line(text, "tracking_total_keys", 0);
+    line(text, "client_query_buffer_limit_disconnections", stats.query_buffer_limit_disconnections);
+    line(text, "client_output_buffer_limit_disconnections", stats.output_buffer_limit_disconnections);
+}
+
+fn replication(call: &Call<'_>, text: &mut String) {
+    line(text, "role", "master");
+    line(text, "connected_slaves", call.engine.log.replicas);
+    line(text, "master_failover_state", "no-failover");
+    line(text, "master_replid", &call.engine.node.run_id);
+    line(text, "master_repl_offset", call.engine.log.committed_position);
+    line(text, "second_repl_offset", -1);
+    line(text, "repl_backlog_active", 0);
+}
+
+fn cpu(call: &Call<'_>, text: &mut String) {
+    let seconds = |microseconds: u64| format!("{}.{:06}", microseconds / 1_000_000, microseconds % 1_000_000);
+    line(text, "used_cpu_sys", seconds(call.engine.log.system_cpu_us));
+    line(text, "used_cpu_user", seconds(call.engine.log.user_cpu_us));
+    line(text, "used_cpu_sys_children", seconds(0));
+    line(text, "used_cpu_user_children", seconds(0));
+}
+
+fn command_stats(call: &Call<'_>, text: &mut String) {
+    for (command, stats) in call.engine.stats.by_name() {
+        let microseconds = stats.duration_ns / 1000;
+        let per_call = microseconds as f64 / stats.calls.max(1) as f64;
+        let value = format!(
+            "calls={},usec={microseconds},usec_per_call={per_call:.2},rejected_calls={},failed_calls={}",
+            stats.calls, stats.rejected_calls, stats.failed_calls
+        );
+        line(text, &format!("cmdstat_{}", command.name), value);
+    }
+}
+
+fn latency_stats(call: &Call<'_>, text: &mut String) {
+    let shares = &call.engine.config.settings().latency_tracking_percentiles;
+    for (command, stats) in call.engine.stats.by_name() {
+        if stats.latency.count() == 0 {
+            continue;
+        }
+        let values: Vec<String> = shares
+            .iter()
+            .map(|share| {
+                let name = crate::config::percentile_text(*share);
+                format!("p{name}={}.000", stats.latency.percentile(*share / 100.0))
+            })
+            .collect();
+        line(text, &format!("latency_percentiles_usec_{}", command.name), values.join(","));
+    }
+}
+
+fn error_stats(call: &Call<'_>, text: &mut String) {
+    for (code, count) in &call.engine.stats.errors {
+        line(text, &format!("errorstat_{}", String::from_utf8_lossy(code)), format!("count={count}"));
+    }
+}
+
+fn cluster(_: &Call<'_>, text: &mut String) {
+    line(text, "cluster_enabled", 0);
+}
+
+fn keyspace(call: &Call<'_>, text: &mut String) {
+    let now_ms = call.engine.data.now_ms();
+    for number in 0..DATABASE_COUNT {
+        let database = &call.engine.data.databases()[number];
+        if !database.is_empty() {
+            let value = format!(
+                "keys={},expires={},avg_ttl={}",
+                database.len(),
+                database.expires_len(),
+                database.average_ttl_ms(now_ms)
+            );
+            line(text, &format!("db{number}"), value);
+        }
+    }
+}
+
+/// Our own: what an OK rests on.
+fn durability(call: &Call<'_>, text: &mut String) {
+    let log = &call.engine.log;
+    line(text, "zones", 1);
+    line(text, "zones_needed_for_ok", 1);
+    line(text, "term", log.term);
+    line(text, "last_position", log.last_position);
+    line(text, "committed_position", log.committed_position);
+    line(text, "uncommitted_keys", call.engine.data.uncommitted_keys());
+    line(text, "commit_p50_us", log.commit_p50_us);
+    line(text, "commit_p99_us", log.commit_p99_us);
+    line(text, "log_bytes", log.log_bytes);
+    line(text, "log_segments", log.segments);
+    line(text, "free_disk_bytes", log.free_disk_bytes);
+    line(text, "last_snapshot", "none");
+}
