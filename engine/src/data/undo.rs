@@ -33,6 +33,8 @@ pub struct UndoList {
     /// Length of the effects when the list was begun: they are cut back to it.
     pub effects_length: usize,
     pub changes: u64,
+    /// Sessions whose watches were broken before.
+    pub broken_watches: BTreeSet<crate::session::SessionId>,
 }
 
 impl UndoList {

@@ -70,6 +70,16 @@ impl Watches {
         self.by_key.keys().filter(of_database).map(|(_, key)| key.clone()).collect()
     }
 
+    /// Whose watches are broken now, to be put back when what follows is taken back.
+    pub fn broken(&self) -> BTreeSet<SessionId> {
+        self.broken.clone()
+    }
+
+    /// The changes since `broken` was asked never happened.
+    pub fn restore(&mut self, broken: BTreeSet<SessionId>) {
+        self.broken = broken;
+    }
+
     /// Everything may have changed: the memory was rebuilt.
     pub fn break_all(&mut self) {
         self.broken.extend(self.by_session.keys().copied());
