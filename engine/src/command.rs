@@ -156,9 +156,15 @@ impl Categories {
 pub enum Keys {
     None,
     /// Every `step`-th argument from `first` to `last`; a negative `last` counts from the end.
-    Range { first: i16, last: i16, step: i16 },
+    Range {
+        first: i16,
+        last: i16,
+        step: i16,
+    },
     /// Argument `at` is the number of keys that follow it.
-    Counted { at: usize },
+    Counted {
+        at: usize,
+    },
 }
 
 impl Keys {
@@ -303,6 +309,11 @@ impl Command {
         self.summary = summary;
         self.complexity = complexity;
         self
+    }
+
+    /// The name before the `|`: the container's, of a subcommand.
+    pub fn container_name(&self) -> &'static str {
+        self.name.split('|').next().unwrap_or(self.name)
     }
 
     /// All categories, with the ones that follow from flags: `@fast` or `@slow`, `@admin` with `@dangerous`.

@@ -20,8 +20,7 @@ pub struct Prepared {
     pub key: Option<KeyHash>,
 }
 
-const OUT_OF_MEMORY: ErrorReply =
-    ErrorReply::new("OOM command not allowed when used memory > 'maxmemory'.");
+const OUT_OF_MEMORY: ErrorReply = ErrorReply::new("OOM command not allowed when used memory > 'maxmemory'.");
 const NO_AUTH: ErrorReply = ErrorReply::new("NOAUTH Authentication required.");
 const NO_ROOM: ErrorReply = ErrorReply::new(
     "MISCONF The log has no room for this command right now. Nothing of it was executed. Free disk space or try later.",
@@ -140,7 +139,7 @@ impl Engine {
         } else {
             (command.handler)(&mut Call { args, command, session: &mut *session, engine: self, reply, now })
         };
-        let duration_ns = (self.stopwatch)().saturating_sub(started_ns);
+        let duration_ns = (self.stopwatch)().saturating_sub(started_ns) + std::mem::take(&mut self.sleep_ns);
         self.stats.commands_processed += 1;
         let stats = self.stats.of(command);
         stats.calls += 1;
@@ -188,6 +187,7 @@ impl Engine {
             Ok(_) => NO_ROOM,
             Err(_) => PANICKED,
         };
+        session.is_in_exec = false;
         self.data.undo();
         self.data.select(session.database);
         reply.truncate(reply_start);
@@ -203,6 +203,12 @@ impl Engine {
             _ => {}
         }
         (self.is_out_of_memory && any(Flags::DENY_OOM)).then_some(OUT_OF_MEMORY)
+    }
+
+    /// Whether the client may do more than authenticate: it did so, or no password is asked for.
+    #[inline]
+    pub fn lets_in(&self, session: &Session) -> bool {
+        session.is_authenticated || self.config.settings().requirepass.is_none()
     }
 
     fn admit(
@@ -224,7 +230,7 @@ impl Engine {
         if !command.takes(args.len()) {
             return refuse(wrong_arity(command.name));
         }
-        if !session.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
+        if !command.flags.has(Flags::NO_AUTH) && !self.lets_in(session) {
             return refuse(NO_AUTH);
         }
         if session.transaction.is_some() && command.flags.has(Flags::NO_MULTI) {

@@ -57,7 +57,9 @@ impl Bench {
             let client = if client.is_empty() { 0 } else { client.parse().expect("a client's number") };
             let mut expected = Vec::new();
             let is_reply = |line: &&str| {
-                let is_command = line.split_once("> ").is_some_and(|(who, _)| who.is_empty() || who.parse::<usize>().is_ok());
+                let is_command = line
+                    .split_once("> ")
+                    .is_some_and(|(who, _)| who.is_empty() || who.parse::<usize>().is_ok());
                 !is_command && !(line.starts_with('+') && line.ends_with("ms"))
             };
             while let Some(reply) = lines.next_if(is_reply) {
@@ -87,9 +89,10 @@ impl Bench {
         let args = OwnedArgs::from_list(words);
         self.engine.set_time(self.now, self.now.wall_ms());
         self.engine.refresh_memory();
-        let is_write = crate::commands::table()
-            .find(words[0].as_ref())
-            .is_some_and(|command| command.flags.has(crate::command::Flags::WRITE) && !command.flags.has(crate::command::Flags::MAY_OUTGROW));
+        let is_write = crate::commands::table().find(words[0].as_ref()).is_some_and(|command| {
+            command.flags.has(crate::command::Flags::WRITE)
+                && !command.flags.has(crate::command::Flags::MAY_OUTGROW)
+        });
         let id = self.sessions[client];
         let mut session = self.engine.sessions.take(id).expect("the client is connected");
         let protocol = session.protocol;
@@ -114,6 +117,11 @@ impl Bench {
         self.replica.apply(&effects).expect("effects apply to the state before");
         assert_eq!(self.replica.digest(), self.engine.data.digest(), "apply(effects, before) == after");
         reply.as_slice().to_vec()
+    }
+
+    /// What is known about a client.
+    pub fn session(&self, client: usize) -> &crate::session::Session {
+        self.engine.sessions.get(self.sessions[client]).expect("connected")
     }
 
     /// The client has yet to give the password.

@@ -1,8 +1,10 @@
 //! CONFIG over the table of directives (`crate::config`).
+//!
+//! Not here: what values are allowed, and the file that REWRITE writes: the node has it.
 
 use crate::call::Call;
 use crate::command::{Command, Flags, at_least, exactly};
-use crate::error::{ErrorReply, Result, wrong_arity};
+use crate::error::{ErrorReply, Result, SYNTAX};
 use crate::glob;
 use crate::{Action, Blocked};
 
@@ -13,10 +15,30 @@ const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -
 }
 
 pub(super) const SUBCOMMANDS: &[Command] = &[
-    sub("config|get", at_least(2), get).doc("2.0.0", "parameter [parameter ...]", "Returns the effective values of configuration parameters.", "O(N) when N is the number of configuration parameters provided"),
-    sub("config|set", at_least(3), set).doc("2.0.0", "parameter value [parameter value ...]", "Sets configuration parameters in-flight.", "O(N) when N is the number of configuration parameters provided"),
-    sub("config|resetstat", exactly(1), reset_stat).doc("2.0.0", "", "Resets the server's statistics.", "O(1)"),
-    sub("config|rewrite", exactly(1), rewrite).doc("2.8.0", "", "Persists the effective configuration to file.", "O(1)"),
+    sub("config|get", at_least(2), get).doc(
+        "2.0.0",
+        "parameter [parameter ...]",
+        "Returns the effective values of configuration parameters.",
+        "O(N) when N is the number of configuration parameters provided",
+    ),
+    sub("config|set", at_least(3), set).doc(
+        "2.0.0",
+        "parameter value [parameter value ...]",
+        "Sets configuration parameters in-flight.",
+        "O(N) when N is the number of configuration parameters provided",
+    ),
+    sub("config|resetstat", exactly(1), reset_stat).doc(
+        "2.0.0",
+        "",
+        "Resets the server's statistics.",
+        "O(1)",
+    ),
+    sub("config|rewrite", exactly(1), rewrite).doc(
+        "2.8.0",
+        "",
+        "Persists the effective configuration to file.",
+        "O(1)",
+    ),
     crate::commands::help_of("config|help").group("server"),
 ];
 
@@ -40,7 +62,7 @@ fn get(call: &mut Call<'_>) -> Result {
 
 fn set(call: &mut Call<'_>) -> Result {
     if !call.args.len().is_multiple_of(2) {
-        return Err(wrong_arity(call.name()));
+        return Err(SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> =
         (2..call.args.len()).step_by(2).map(|index| (call.arg(index), call.arg(index + 1))).collect();
@@ -69,6 +91,10 @@ fn rewrite(call: &mut Call<'_>) -> Result {
     if call.engine.node.config_file.is_empty() {
         return Err(ErrorReply::new("ERR The server is running without a config file"));
     }
+    if call.session.is_in_exec {
+        // The outcome comes later, and a transaction answers at once.
+        return Err(ErrorReply::new("ERR Command not allowed inside a transaction"));
+    }
     call.session.blocked = Some(Blocked::Action);
     call.engine.actions.push(Action::RewriteConfig { session: call.session.id });
     Ok(())
@@ -94,6 +120,8 @@ mod tests {
             4) \"20\"
             > CONFIG SET maxmemory
             (error) ERR wrong number of arguments for 'config|set' command
+            > CONFIG SET maxmemory 1 maxmemory
+            (error) ERR syntax error
             > CONFIG SET foo bar
             (error) ERR Unknown option or number of arguments for CONFIG SET - 'foo'
             > CONFIG REWRITE

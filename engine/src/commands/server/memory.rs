@@ -5,10 +5,12 @@ use crate::command::{Command, Flags, Keys, at_least};
 use crate::error::{Result, SYNTAX};
 
 pub(super) const SUBCOMMANDS: &[Command] = &[
-    Command::read("memory|usage", at_least(2), usage)
-        .keys(Keys::at(2), &["RO"])
-        .group("server")
-        .doc("4.0.0", "key [SAMPLES count]", "Estimates the memory usage of a key.", "O(1)"),
+    Command::read("memory|usage", at_least(2), usage).keys(Keys::at(2), &["RO"]).group("server").doc(
+        "4.0.0",
+        "key [SAMPLES count]",
+        "Estimates the memory usage of a key.",
+        "O(1)",
+    ),
     crate::commands::help_of("memory|help").flags(Flags::NONE).group("server"),
 ];
 

@@ -3,6 +3,7 @@
 //! What tells of the node and not of data waits for no commit.
 
 mod command;
+mod command_facts;
 mod config;
 mod debug;
 mod info;
@@ -29,7 +30,12 @@ pub const COMMANDS: &[Command] = &[
         .flags(Flags::LOADING.with(Flags::STALE))
         .acl(Categories::DANGEROUS)
         .group("server")
-        .doc("1.0.0", "[section [section ...]]", "Returns information and statistics about the server.", "O(1)"),
+        .doc(
+            "1.0.0",
+            "[section [section ...]]",
+            "Returns information and statistics about the server.",
+            "O(1)",
+        ),
     Command::read("dbsize", exactly(0), dbsize)
         .flags(Flags::FAST.with(Flags::READS_MANY))
         .acl(Categories::KEYSPACE)
@@ -43,7 +49,12 @@ pub const COMMANDS: &[Command] = &[
     Command::write("flushdb", at_least(0), flush_db)
         .acl(Categories::KEYSPACE.with(Categories::DANGEROUS))
         .group("server")
-        .doc("1.0.0", "[ASYNC | SYNC]", "Removes all keys from the current database.", "O(1), freed in small steps"),
+        .doc(
+            "1.0.0",
+            "[ASYNC | SYNC]",
+            "Removes all keys from the current database.",
+            "O(1), freed in small steps",
+        ),
     Command::write("flushall", at_least(0), flush_all)
         .acl(Categories::KEYSPACE.with(Categories::DANGEROUS))
         .group("server")
@@ -76,11 +87,15 @@ pub const COMMANDS: &[Command] = &[
         .acl(Categories::CONNECTION)
         .group("server")
         .subcommands(command::SUBCOMMANDS)
-        .doc("2.8.13", "", "Returns detailed information about all commands.", "O(N) where N is the number of commands"),
-    Command::node("debug", at_least(1), crate::commands::container)
-        .flags(ADMIN)
+        .doc(
+            "2.8.13",
+            "",
+            "Returns detailed information about all commands.",
+            "O(N) where N is the number of commands",
+        ),
+    Command::node("debug", at_least(1), debug::debug)
+        .flags(ADMIN.with(Flags::MAY_OUTGROW))
         .group("server")
-        .subcommands(debug::SUBCOMMANDS)
         .doc("1.0.0", "", "A container for debugging commands.", "Depends on subcommand."),
     Command::node("slowlog", at_least(1), crate::commands::container)
         .group("server")
@@ -138,10 +153,12 @@ fn flush_all(call: &mut Call<'_>) -> Result {
 fn swap_db(call: &mut Call<'_>) -> Result {
     let invalid = |which: &str| ErrorReply::owned(format!("ERR invalid {which} DB index"));
     let number = |index: usize, which: &str| {
-        crate::number::integer::parse(call.arg(index)).ok_or_else(|| invalid(which))?;
-        database_number(call.arg(index))
+        let number = crate::number::integer::parse(call.arg(index));
+        let number = number.filter(|number| i32::try_from(*number).is_ok());
+        number.ok_or_else(|| invalid(which))
     };
     let (first, second) = (number(1, "first")?, number(2, "second")?);
+    let (first, second) = (database_number(first)?, database_number(second)?);
     call.engine.data.swap_databases(first, second);
     call.reply.ok();
     Ok(())
