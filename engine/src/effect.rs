@@ -30,28 +30,85 @@ pub enum Expiry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect<'a> {
     /// First effect of every log: the key of the keyspace's hash, drawn once per shard.
-    Genesis { hash_key: [u64; 2] },
-    StringSet { database: u8, key: &'a [u8], value: &'a [u8], expiry: Expiry },
+    Genesis {
+        hash_key: [u64; 2],
+    },
+    StringSet {
+        database: u8,
+        key: &'a [u8],
+        value: &'a [u8],
+        expiry: Expiry,
+    },
     /// The value becomes this integer; the deadline stays.
-    IntegerSet { database: u8, key: &'a [u8], value: i64 },
+    IntegerSet {
+        database: u8,
+        key: &'a [u8],
+        value: i64,
+    },
     /// Bytes put at the end; the deadline stays.
-    StringAppend { database: u8, key: &'a [u8], bytes: &'a [u8] },
+    StringAppend {
+        database: u8,
+        key: &'a [u8],
+        bytes: &'a [u8],
+    },
     /// Bytes put at an offset, zeros in a gap before it; the deadline stays.
-    StringWrite { database: u8, key: &'a [u8], offset: u64, bytes: &'a [u8] },
-    Delete { database: u8, key: &'a [u8] },
-    ExpirySet { database: u8, key: &'a [u8], at_ms: i64 },
-    ExpiryRemove { database: u8, key: &'a [u8] },
+    StringWrite {
+        database: u8,
+        key: &'a [u8],
+        offset: u64,
+        bytes: &'a [u8],
+    },
+    Delete {
+        database: u8,
+        key: &'a [u8],
+    },
+    ExpirySet {
+        database: u8,
+        key: &'a [u8],
+        at_ms: i64,
+    },
+    ExpiryRemove {
+        database: u8,
+        key: &'a [u8],
+    },
     /// The target, if there, is replaced; value and deadline move along.
-    Rename { database: u8, from: &'a [u8], to: &'a [u8] },
+    Rename {
+        database: u8,
+        from: &'a [u8],
+        to: &'a [u8],
+    },
     /// The target, if there, is replaced.
-    Copy { from_database: u8, from: &'a [u8], to_database: u8, to: &'a [u8] },
-    Move { from_database: u8, to_database: u8, key: &'a [u8] },
-    FlushDatabase { database: u8 },
+    Copy {
+        from_database: u8,
+        from: &'a [u8],
+        to_database: u8,
+        to: &'a [u8],
+    },
+    Move {
+        from_database: u8,
+        to_database: u8,
+        key: &'a [u8],
+    },
+    FlushDatabase {
+        database: u8,
+    },
     FlushAll,
-    SwapDatabases { first: u8, second: u8 },
-    HashSet { database: u8, key: &'a [u8], field: &'a [u8], value: &'a [u8] },
+    SwapDatabases {
+        first: u8,
+        second: u8,
+    },
+    HashSet {
+        database: u8,
+        key: &'a [u8],
+        field: &'a [u8],
+        value: &'a [u8],
+    },
     /// The key goes with its last field.
-    HashDelete { database: u8, key: &'a [u8], field: &'a [u8] },
+    HashDelete {
+        database: u8,
+        key: &'a [u8],
+        field: &'a [u8],
+    },
 }
 
 /// Why bytes are not a run of effects.
@@ -247,7 +304,9 @@ impl<'a> Reader<'a> {
         let database = self.database()?;
         let key = self.bytes()?;
         Ok(match tag {
-            tag::STRING_SET => Effect::StringSet { database, key, value: self.bytes()?, expiry: Expiry::None },
+            tag::STRING_SET => {
+                Effect::StringSet { database, key, value: self.bytes()?, expiry: Expiry::None }
+            }
             tag::STRING_SET_KEEP => {
                 Effect::StringSet { database, key, value: self.bytes()?, expiry: Expiry::Keep }
             }
@@ -271,9 +330,7 @@ impl<'a> Reader<'a> {
                 to: self.bytes()?,
             },
             tag::MOVE => Effect::Move { from_database: database, to_database: self.database()?, key },
-            tag::HASH_SET => {
-                Effect::HashSet { database, key, field: self.bytes()?, value: self.bytes()? }
-            }
+            tag::HASH_SET => Effect::HashSet { database, key, field: self.bytes()?, value: self.bytes()? },
             tag::HASH_DELETE => Effect::HashDelete { database, key, field: self.bytes()? },
             other => return Err(DecodeError::UnknownTag(other)),
         })

@@ -62,11 +62,17 @@ pub enum Action {
     Close(SessionId),
     Shutdown,
     /// CONFIG REWRITE: the session waits for the outcome.
-    RewriteConfig { session: SessionId },
+    RewriteConfig {
+        session: SessionId,
+    },
     /// DEBUG LOADAOF: wait until all is committed, then rebuild the data from the log.
-    Rebuild { session: SessionId },
+    Rebuild {
+        session: SessionId,
+    },
     /// DEBUG SLEEP: the whole node stands still.
-    Sleep { microseconds: u64 },
+    Sleep {
+        microseconds: u64,
+    },
     /// Parameters changed that the node itself acts on.
     ParametersChanged,
 }

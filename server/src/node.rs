@@ -48,6 +48,7 @@ pub struct Node {
     stop_wanted: Notify,
     pub(crate) is_stopping: Cell<bool>,
     pub(crate) is_fenced: Cell<bool>,
+    fenced: Notify,
 }
 
 impl Node {
@@ -67,6 +68,7 @@ impl Node {
             stop_wanted: Notify::new(),
             is_stopping: Cell::new(false),
             is_fenced: Cell::new(false),
+            fenced: Notify::new(),
         })
     }
 
@@ -97,6 +99,11 @@ impl Node {
             self.turn_open.notified().await;
             self.with_shard(|shard, now, outputs| shard.end_turn(now, outputs));
         }
+    }
+
+    /// Waits until the node can no longer keep its promises.
+    pub async fn fenced(&self) {
+        self.fenced.notified().await;
     }
 
     /// Waits until a client has asked for the end.
@@ -132,6 +139,7 @@ impl Node {
                 Output::Rebuild => self.rebuild_wanted.notify_one(),
                 Output::Fenced(why) => {
                     self.is_fenced.set(true);
+                    self.fenced.notify_one();
                     tracing::error!(%why, "this node serves nothing until it is restarted");
                 }
             }

@@ -6,7 +6,6 @@ use ramkeep_engine::time::Now;
 use ramkeep_net::{Host, Listener};
 use ramkeep_server::cli::{self, Outcome};
 use ramkeep_server::config_file::{self, Assembled, Files};
-use ramkeep_server::node::Node;
 use ramkeep_server::options::{self, Invocation, ServerArguments, USAGE_EXIT_CODE};
 use ramkeep_server::{banner, start};
 use rand_core::RngCore;
@@ -134,8 +133,9 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
     let directory = Rc::new(start::open(&host, &options).await.map_err(|error| error.to_string())?);
     let node = start::build(&host, &directory, options).await.map_err(|error| error.to_string())?;
     let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::local_address).collect();
-    start_tasks(&node, &directory, listeners);
-    let report = start::recover(&node, &directory, Default::default()).await.map_err(|error| error.to_string())?;
+    start::spawn_tasks(&node, &directory, listeners);
+    let report =
+        start::recover(&node, &directory, Default::default()).await.map_err(|error| error.to_string())?;
     tell_report(&report);
     let shown = banner::Facts {
         version: VERSION,
@@ -146,7 +146,8 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         addresses,
         asks_password,
         warnings: vec![
-            "no snapshots yet: the log grows, and a restart replays it (INFO durability tells its size)".into(),
+            "no snapshots yet: the log grows, and a restart replays it (INFO durability tells its size)"
+                .into(),
         ],
     };
     let wall_us = host.clock().wall_us();
@@ -169,15 +170,6 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         )),
     }
     Ok(())
-}
-
-fn start_tasks(node: &Rc<Node>, directory: &Rc<start::Directory>, listeners: Vec<Listener>) {
-    for listener in listeners {
-        ramkeep_net::spawn(start::accept(Rc::clone(node), listener));
-    }
-    ramkeep_net::spawn(Rc::clone(node).end_turns());
-    ramkeep_net::spawn(Rc::clone(node).tick());
-    ramkeep_net::spawn(start::rebuild_when_wanted(Rc::clone(node), Rc::clone(directory)));
 }
 
 fn facts(host: &Host, assembled: &Assembled) -> NodeFacts {

@@ -127,9 +127,7 @@ async fn make_identity(host: &Host, options: &Options, disk: &dyn Disk) -> Resul
         segment_bytes: options.config.settings().segment_size_bytes,
     };
     let layout = identity.layout(SHARD);
-    replica_options(layout, identity.member, options.mutants)
-        .check()
-        .map_err(|_| StartError::SegmentSize)?;
+    replica_options(layout, identity.member, options.mutants).check().map_err(|_| StartError::SegmentSize)?;
     let vote = HardState::new_file(&layout, identity.member);
     disk.write_file_atomic(VOTE_FILE, vote).await.map_err(StartError::Directory)?;
     disk.write_file_atomic(IDENTITY_FILE, identity.encode()).await.map_err(StartError::Directory)?;
@@ -161,11 +159,7 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
 }
 
 /// Reads the log into memory and lets the replica take part. Gives what recovery had to cut.
-pub async fn recover(
-    node: &Rc<Node>,
-    directory: &Directory,
-    mutants: Mutants,
-) -> Result<Report, StartError> {
+pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<Report, StartError> {
     let (recovered, report) = read_log(node, directory, mutants).await?;
     let options = replica_options(directory.layout, directory.member, mutants);
     let seed = node.host.rng("elections").next_u64();
@@ -189,12 +183,8 @@ async fn read_log(
     let disk = &directory.disk;
     let vote = disk.read_file(VOTE_FILE).await.map_err(StartError::Directory)?;
     let hard_state = HardState::read(&directory.layout, directory.member, &vote)?;
-    let options = RecoveryOptions {
-        layout: directory.layout,
-        hard_state,
-        base: (Position::ZERO, Term(0)),
-        mutants,
-    };
+    let options =
+        RecoveryOptions { layout: directory.layout, hard_state, base: (Position::ZERO, Term(0)), mutants };
     let mut files = Vec::new();
     for name in disk.list().await.map_err(StartError::Directory)? {
         if let Some(segment) = segment_number(&name) {
@@ -254,7 +244,7 @@ fn tell_progress(node: &Rc<Node>, recovery: &Recovery, told_ns: &mut u64) {
 }
 
 /// Reads the log again into memory whenever the shard asks for it.
-pub async fn rebuild_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
+async fn rebuild_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
     loop {
         node.rebuild_wanted.notified().await;
         if let Err(error) = rebuild(&node, &directory).await {
@@ -279,8 +269,18 @@ async fn rebuild(node: &Rc<Node>, directory: &Directory) -> Result<(), StartErro
     Ok(())
 }
 
+/// Starts everything that a node does beside recovering.
+pub fn spawn_tasks(node: &Rc<Node>, directory: &Rc<Directory>, listeners: Vec<Listener>) {
+    for listener in listeners {
+        ramkeep_net::spawn(accept(Rc::clone(node), listener));
+    }
+    ramkeep_net::spawn(Rc::clone(node).end_turns());
+    ramkeep_net::spawn(Rc::clone(node).tick());
+    ramkeep_net::spawn(rebuild_when_wanted(Rc::clone(node), Rc::clone(directory)));
+}
+
 /// Takes clients in until the node stops.
-pub async fn accept(node: Rc<Node>, listener: Listener) {
+async fn accept(node: Rc<Node>, listener: Listener) {
     loop {
         match listener.accept().await {
             Ok((conn, peer)) => {
@@ -294,7 +294,9 @@ pub async fn accept(node: Rc<Node>, listener: Listener) {
                     continue;
                 }
                 let keepalive = node.shard.borrow().engine.config.settings().tcp_keepalive_s;
-                if keepalive > 0 && let Err(error) = conn.set_keepalive(keepalive) {
+                if keepalive > 0
+                    && let Err(error) = conn.set_keepalive(keepalive)
+                {
                     tracing::debug!(%error, "keepalive cannot be set");
                 }
                 ramkeep_net::spawn(connection::serve(Rc::clone(&node), conn));

@@ -25,8 +25,7 @@ impl Shard {
     /// Takes what the replica has to say: hands on what the node must do, applies what is committed.
     pub(crate) fn pump(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let mut log_outputs = std::mem::take(&mut self.log_outputs);
-        loop {
-            let Some(replica) = &mut self.replica else { break };
+        while let Some(replica) = &mut self.replica {
             replica.drain(&mut log_outputs);
             if log_outputs.is_empty() {
                 break;

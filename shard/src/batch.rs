@@ -172,7 +172,12 @@ impl Shard {
     }
 
     /// The session's call has its answer now.
-    pub(crate) fn unblock(&mut self, id: SessionId, outputs: &mut Vec<Output>, answer: impl FnOnce(&mut ramkeep_engine::resp::Reply)) {
+    pub(crate) fn unblock(
+        &mut self,
+        id: SessionId,
+        outputs: &mut Vec<Output>,
+        answer: impl FnOnce(&mut ramkeep_engine::resp::Reply),
+    ) {
         self.waiting.retain(|waiting| *waiting != id);
         let Some(session) = self.engine.sessions.get_mut(id) else { return };
         session.blocked = None;

@@ -46,11 +46,8 @@ impl Outbox {
 
     /// Bytes that may leave now.
     pub fn released(&self, committed: Turn) -> &[u8] {
-        let end = self
-            .marks
-            .iter()
-            .find(|mark| mark.turn > committed)
-            .map_or(self.reply.len(), |mark| mark.start);
+        let end =
+            self.marks.iter().find(|mark| mark.turn > committed).map_or(self.reply.len(), |mark| mark.start);
         &self.reply.as_slice()[self.sent..end]
     }
 

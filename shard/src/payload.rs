@@ -26,7 +26,9 @@ pub const HEAD_BYTES: usize = 10;
 pub enum PayloadError {
     #[error("entry is shorter than its head")]
     Short,
-    #[error("entry has format version {0}, which this build does not know: it stops here rather than skip it")]
+    #[error(
+        "entry has format version {0}, which this build does not know: it stops here rather than skip it"
+    )]
     UnknownVersion(u8),
 }
 

@@ -79,7 +79,9 @@ impl Shard {
         let shard_ms = self.clock.now_ms(now);
         let mut effects = Vec::new();
         let turn = self.engine.data.end_turn(&mut effects);
-        let Some(replica) = &mut self.replica else { unreachable!("nothing executes before the log is read") };
+        let Some(replica) = &mut self.replica else {
+            unreachable!("nothing executes before the log is read")
+        };
         let term = replica.term();
         let parts = parts(&effects, self.options.mutant);
         let last_part = parts.len() - 1;
@@ -87,7 +89,8 @@ impl Shard {
         let mut last = replica.last();
         let is_split = self.options.mutant == Some(Mutant::SplitTransactions);
         for (index, part) in parts.into_iter().enumerate() {
-            let payload = Payload { is_last: index == last_part || is_split, shard_ms, effects: part }.encode();
+            let payload =
+                Payload { is_last: index == last_part || is_split, shard_ms, effects: part }.encode();
             match replica.propose(payload) {
                 Ok(position) => {
                     first.get_or_insert(position);
@@ -135,11 +138,12 @@ impl Shard {
         self.check_waiting(now, outputs);
         let processed = self.engine.stats.commands_processed;
         self.engine.stats.operations.sample(processed, now.monotonic_ns);
-        (self.engine.log.commit_p50_us, self.engine.log.commit_p99_us) = self.commit_times.roll(now.monotonic_ns);
+        (self.engine.log.commit_p50_us, self.engine.log.commit_p99_us) =
+            self.commit_times.roll(now.monotonic_ns);
     }
 
     fn is_short_of_room(&self) -> bool {
-        self.room_bytes() < 1 << 20
+        self.room_bytes() < self.room_wanted()
     }
 
     /// Answers WAIT and WAITAOF whose condition or deadline came.

@@ -109,7 +109,9 @@ fn count_bits(string: StringRef<'_>, start: i64, end: i64, is_bits: bool) -> i64
         count += part[from..to].iter().map(|byte| i64::from(byte.count_ones())).sum::<i64>();
     });
     // Bits of the first and last byte that lie outside.
-    let edge = |place: usize, mask: u8| string.byte_at(place).map_or(0, |byte| i64::from((byte & mask).count_ones()));
+    let edge = |place: usize, mask: u8| {
+        string.byte_at(place).map_or(0, |byte| i64::from((byte & mask).count_ones()))
+    };
     let before = (0xff00u16 >> (first & 7)) as u8;
     let behind = (0x7fu32 >> (last & 7)) as u8;
     count - edge(first >> 3, before) - edge(last >> 3, behind)

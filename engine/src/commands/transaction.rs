@@ -33,7 +33,12 @@ pub const COMMANDS: &[Command] = &[
         )
         .acl(Categories::TRANSACTION)
         .group("transactions")
-        .doc("1.2.0", "", "Executes all commands in a transaction.", "Depends on commands in the transaction"),
+        .doc(
+            "1.2.0",
+            "",
+            "Executes all commands in a transaction.",
+            "Depends on commands in the transaction",
+        ),
     Command::node("discard", exactly(0), discard)
         .flags(CONTROL)
         .acl(Categories::TRANSACTION)
@@ -64,8 +69,7 @@ pub const COMMANDS: &[Command] = &[
         .doc("2.2.0", "", "Forgets about watched keys of a transaction.", "O(1)"),
 ];
 
-const EXEC_ABORT: ErrorReply =
-    ErrorReply::new("EXECABORT Transaction discarded because of previous errors.");
+const EXEC_ABORT: ErrorReply = ErrorReply::new("EXECABORT Transaction discarded because of previous errors.");
 const EXEC_WITHOUT_MULTI: ErrorReply = ErrorReply::new("ERR EXEC without MULTI");
 const DISCARD_WITHOUT_MULTI: ErrorReply = ErrorReply::new("ERR DISCARD without MULTI");
 

@@ -128,4 +128,3 @@ impl Data {
 
 /// No string is longer, whatever `proto-max-bulk-len` says: a bound for bytes read from a log.
 const STRING_BYTES_MAX: u64 = 1 << 40;
-

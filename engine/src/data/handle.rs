@@ -11,8 +11,8 @@ use crate::effect::{Effect, Expiry};
 use crate::error::{Result, WRONG_TYPE};
 use crate::hash::KeyHash;
 use crate::keyspace::{Entry, Place};
-use crate::value::{Kind, StringRef};
 use crate::value::{ChunkedBytes, Hash, HashLimits, Value};
+use crate::value::{Kind, StringRef};
 
 /// A key of one database, there or not.
 pub struct EntryHandle<'d> {
@@ -279,7 +279,7 @@ impl HashHandle<'_> {
         let is_empty = occupied.modify(|stored| match stored {
             Value::Hash(hash) => {
                 hash.delete(field);
-                hash.len() == 0
+                hash.is_empty()
             }
             _ => unreachable!("the handle was checked to be a hash"),
         });

@@ -78,11 +78,7 @@ impl Data {
             database: 0,
             access: None,
             hint: None,
-            hash_limits: HashLimits {
-                listpack_entries_max: 128,
-                listpack_value_bytes_max: 64,
-                hash_key,
-            },
+            hash_limits: HashLimits { listpack_entries_max: 128, listpack_value_bytes_max: 64, hash_key },
             stats: DataStats::default(),
         }
     }
@@ -286,7 +282,8 @@ impl Data {
     pub fn copy(&mut self, from: &[u8], to_database: u8, to: &[u8]) {
         let (from_at, to_at) = (self.locate(from), self.locate(to));
         let from_database = self.database;
-        let entry = self.databases[usize::from(from_database)].get(from_at, from).expect("the caller saw the key");
+        let entry =
+            self.databases[usize::from(from_database)].get(from_at, from).expect("the caller saw the key");
         let copy = entry.clone().with_key(to);
         let target = &mut self.databases[usize::from(to_database)];
         self.recorder.before(to_database, to, target.get(to_at, to));
@@ -488,7 +485,10 @@ impl Data {
     /// Empties the data without recording it, before a rebuild from the log: every watch is broken.
     /// Only between turns, with nothing uncommitted.
     pub fn clear_for_rebuild(&mut self) {
-        assert!(self.recorder.effects.is_empty() && self.recorder.undo.is_none(), "a rebuild begins between turns");
+        assert!(
+            self.recorder.effects.is_empty() && self.recorder.undo.is_none(),
+            "a rebuild begins between turns"
+        );
         self.recorder.watches.break_all();
         self.recorder.uncommitted.reset();
         self.databases = Databases::new(self.hash_key, DATABASE_COUNT);
@@ -545,7 +545,9 @@ impl Data {
                     }
                 }
                 Replaced::Flushed { database } => self.databases.unflush(usize::from(database)),
-                Replaced::Swapped { first, second } => self.databases.swap(usize::from(first), usize::from(second)),
+                Replaced::Swapped { first, second } => {
+                    self.databases.swap(usize::from(first), usize::from(second))
+                }
             }
         }
     }

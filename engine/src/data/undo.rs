@@ -11,9 +11,18 @@ use std::collections::BTreeSet;
 
 pub enum Replaced {
     /// What stood at the key, if anything.
-    Entry { database: u8, key: Box<[u8]>, before: Option<Entry> },
-    Flushed { database: u8 },
-    Swapped { first: u8, second: u8 },
+    Entry {
+        database: u8,
+        key: Box<[u8]>,
+        before: Option<Entry>,
+    },
+    Flushed {
+        database: u8,
+    },
+    Swapped {
+        first: u8,
+        second: u8,
+    },
 }
 
 #[derive(Default)]

@@ -6,10 +6,13 @@
 use crate::session::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A key and its database.
+type Place = (u8, Box<[u8]>);
+
 #[derive(Debug, Default)]
 pub struct Watches {
-    by_key: BTreeMap<(u8, Box<[u8]>), Vec<SessionId>>,
-    by_session: BTreeMap<SessionId, Vec<(u8, Box<[u8]>)>>,
+    by_key: BTreeMap<Place, Vec<SessionId>>,
+    by_session: BTreeMap<SessionId, Vec<Place>>,
     broken: BTreeSet<SessionId>,
 }
 
@@ -63,7 +66,7 @@ impl Watches {
 
     /// Keys of this database that are watched.
     pub fn watched_in(&self, database: u8) -> Vec<Box<[u8]>> {
-        let of_database = |place: &&(u8, Box<[u8]>)| place.0 == database;
+        let of_database = |place: &&Place| place.0 == database;
         self.by_key.keys().filter(of_database).map(|(_, key)| key.clone()).collect()
     }
 

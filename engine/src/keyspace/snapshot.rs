@@ -25,7 +25,8 @@ pub struct Part {
     number: usize,
     /// Slot (as if 16 bits) above the hash: everything before it was given.
     position: u128,
-    kept: Vec<Entry>,
+    /// A list for each segment kept: one list of all would be copied as a whole when it grows. None is empty.
+    kept: Vec<Vec<Entry>>,
     kept_bytes: u64,
 }
 
@@ -52,10 +53,19 @@ impl Part {
         }
         segment.mark = self.epoch;
         segment.iter().for_each(Entry::prefetch);
-        for entry in segment.iter() {
-            self.kept_bytes += kept_bytes(entry);
-            self.kept.push(entry.clone());
+        let entries: Vec<Entry> = segment.iter().cloned().collect();
+        if !entries.is_empty() {
+            self.kept_bytes += entries.iter().map(kept_bytes).sum::<u64>();
+            self.kept.push(entries);
         }
+    }
+
+    /// Takes one kept entry out.
+    fn take_kept(&mut self) -> Option<Entry> {
+        let entry = self.kept.last_mut()?.pop().expect("no list is empty");
+        self.kept_bytes -= kept_bytes(&entry);
+        self.kept.pop_if(|entries| entries.is_empty());
+        Some(entry)
     }
 }
 
@@ -65,8 +75,7 @@ impl Keyspace {
     pub(super) fn step_snapshot(&mut self, count: &mut usize, found: &mut dyn FnMut(usize, &Entry)) -> bool {
         let Some(mut part) = self.snapshot.take() else { return false };
         while *count > 0 {
-            if let Some(entry) = part.kept.pop() {
-                part.kept_bytes -= kept_bytes(&entry);
+            if let Some(entry) = part.take_kept() {
                 found(part.number, &entry);
                 *count -= 1;
             } else if !self.step_segment(&mut part, count, found) {

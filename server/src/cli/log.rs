@@ -77,9 +77,11 @@ impl Reader {
             HardState::read(&self.layout, self.identity.member, &vote).map_err(|error| error.to_string())?;
         let mut files = Vec::new();
         for segment in &self.segments {
-            let file =
-                self.disk.open(&segment_name(*segment)).await.map_err(|error| error.to_string())?;
-            files.push(SegmentFile { segment: *segment, bytes: file.len().map_err(|error| error.to_string())? });
+            let file = self.disk.open(&segment_name(*segment)).await.map_err(|error| error.to_string())?;
+            files.push(SegmentFile {
+                segment: *segment,
+                bytes: file.len().map_err(|error| error.to_string())?,
+            });
         }
         let options = RecoveryOptions {
             layout: self.layout,
@@ -123,7 +125,10 @@ impl Reader {
             .to_string()
         } else {
             let tail = torn.map_or("none".to_owned(), |reason| {
-                format!("{} bytes, {} whole frames, never acknowledged: {reason}", report.cut_bytes, report.cut_frames)
+                format!(
+                    "{} bytes, {} whole frames, never acknowledged: {reason}",
+                    report.cut_bytes, report.cut_frames
+                )
             });
             format!(
                 "good: no acknowledged record is damaged\n  directory      {}\n  segments       {}\n  frames         {}\n  last position  {} (term {})\n  torn tail      {tail}",

@@ -15,10 +15,18 @@ const fn number(name: &'static str, arity: i16, handler: Handler) -> Command {
         .group("string")
 }
 
-pub(super) const INCR: Command =
-    number("incr", exactly(1), incr).doc("1.0.0", "key", "Increments the integer value of a key by one.", "O(1)");
-pub(super) const DECR: Command =
-    number("decr", exactly(1), decr).doc("1.0.0", "key", "Decrements the integer value of a key by one.", "O(1)");
+pub(super) const INCR: Command = number("incr", exactly(1), incr).doc(
+    "1.0.0",
+    "key",
+    "Increments the integer value of a key by one.",
+    "O(1)",
+);
+pub(super) const DECR: Command = number("decr", exactly(1), decr).doc(
+    "1.0.0",
+    "key",
+    "Decrements the integer value of a key by one.",
+    "O(1)",
+);
 pub(super) const INCRBY: Command = number("incrby", exactly(2), incr_by).doc(
     "1.0.0",
     "key increment",

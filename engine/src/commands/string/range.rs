@@ -41,7 +41,12 @@ pub(super) const SETRANGE: Command = Command::write("setrange", exactly(3), set_
     .flags(Flags::DENY_OOM)
     .acl(Categories::STRING)
     .group("string")
-    .doc("2.2.0", "key offset value", "Overwrites a part of a string value with another by an offset.", "O(M) where M is the length of the value given");
+    .doc(
+        "2.2.0",
+        "key offset value",
+        "Overwrites a part of a string value with another by an offset.",
+        "O(M) where M is the length of the value given",
+    );
 
 /// Whether a string of this length may be.
 pub(crate) fn check_length(call: &Call<'_>, length: usize) -> Result {

@@ -4,6 +4,7 @@
 //! of a database instead of its content.
 
 use super::*;
+use std::collections::BTreeSet;
 
 const DATABASES: usize = 3;
 
@@ -168,4 +169,28 @@ fn big_values_are_shared_with_what_is_kept() {
     let mut bytes = 0;
     while databases.step_snapshot(10, &mut |_, entry| bytes += entry.string().unwrap().len()) {}
     assert_eq!(bytes, 100 << 20);
+}
+
+/// Deletes key by key down to nothing, a snapshot around each deletion, so that every merge happens with
+/// siblings that are neither kept nor passed, and with just the lower one passed.
+#[test]
+fn siblings_merge_during_a_snapshot() {
+    for is_first_passed in [false, true] {
+        let mut databases = Databases::new(KEY, 1);
+        (0..900).for_each(|n| set(&mut databases[0], &key(n, true), b"v"));
+        for n in 0..900 {
+            let expected: BTreeSet<Vec<u8>> = databases[0].iter().map(|entry| entry.key().to_vec()).collect();
+            let mut found = Vec::new();
+            let mut give = |_: usize, entry: &Entry| found.push(entry.key().to_vec());
+            databases.begin_snapshot();
+            let mut goes_on = !is_first_passed || databases.step_snapshot(1, &mut give);
+            let key = key(n, true);
+            databases[0].remove(KEY.locate(&key), &key).unwrap();
+            while goes_on {
+                goes_on = databases.step_snapshot(10, &mut give);
+            }
+            assert_eq!(found.len(), expected.len(), "each entry is given once");
+            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+        }
+    }
 }
