@@ -103,6 +103,9 @@ impl Engine {
             Err((refused, error)) => {
                 if let Some(command) = refused {
                     self.stats.of(command).rejected_calls += 1;
+                    if command.name == "exec" {
+                        return Err(self.abandon(session, &error));
+                    }
                 }
                 if let Some(transaction) = &mut session.transaction {
                     transaction.is_aborted = true;
@@ -119,6 +122,16 @@ impl Engine {
             return Ok(());
         }
         self.run(session, command, args, reply, now)
+    }
+
+    /// Ends the transaction whose EXEC was refused; gives the error that says so.
+    fn abandon(&mut self, session: &mut Session, error: &ErrorReply) -> ErrorReply {
+        session.transaction = None;
+        session.watched = 0;
+        self.data.unwatch(session.id);
+        let why = error.as_bytes();
+        let start: &[u8] = b"EXECABORT Transaction discarded because of: ";
+        ErrorReply::owned([start, why.strip_prefix(b"ERR ").unwrap_or(why)].concat())
     }
 
     /// Runs an admitted command and counts it.
@@ -296,4 +309,18 @@ fn unknown_subcommand(container: &Command, args: Args<'_>) -> ErrorReply {
     text.extend_from_slice(container.name.to_ascii_uppercase().as_bytes());
     text.extend_from_slice(b" HELP.");
     ErrorReply::owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn an_exec_that_is_refused_ends_the_transaction() {
+        let mut bench = Bench::new();
+        let refused =
+            "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+        bench.check(&format!("> EXEC x\n(error) {refused}\n> MULTI\nOK\n> EXEC x\n(error) {refused}"));
+        bench.check("> EXEC\n(error) ERR EXEC without MULTI");
+    }
 }

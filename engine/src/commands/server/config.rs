@@ -43,18 +43,22 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
 ];
 
 fn get(call: &mut Call<'_>) -> Result {
-    let mut pairs: Vec<(&'static str, Vec<u8>)> = Vec::new();
+    let mut pairs: Vec<(&[u8], Vec<u8>)> = Vec::new();
+    let matches = |pattern: &[u8], name: &[u8]| glob::matches(pattern, name, true);
     for index in 2..call.args.len() {
-        let matches = |pattern: &[u8], name: &[u8]| glob::matches(pattern, name, true);
-        for pair in call.engine.config.get(call.arg(index), matches) {
-            if pairs.iter().all(|(known, _)| *known != pair.0) {
-                pairs.push(pair);
+        let pattern = call.arg(index);
+        let is_name = !pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        for (name, value) in call.engine.config.get(pattern, matches) {
+            // One that is asked for by name is answered under the name as it was written.
+            let name = if is_name { pattern } else { name.as_bytes() };
+            if !pairs.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                pairs.push((name, value));
             }
         }
     }
     call.reply.map(pairs.len());
     for (name, value) in pairs {
-        call.reply.bulk(name.as_bytes());
+        call.reply.bulk(name);
         call.reply.bulk(&value);
     }
     Ok(())
@@ -118,6 +122,12 @@ mod tests {
             2) \"1048576\"
             3) \"hz\"
             4) \"20\"
+            > CONFIG GET MaxMemory maxmemory nosuch
+            1) \"MaxMemory\"
+            2) \"1048576\"
+            > CONFIG GET maxmemor? MAXMEMORY
+            1) \"maxmemory\"
+            2) \"1048576\"
             > CONFIG SET maxmemory
             (error) ERR wrong number of arguments for 'config|set' command
             > CONFIG SET maxmemory 1 maxmemory

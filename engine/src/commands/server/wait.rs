@@ -63,10 +63,7 @@ fn wait_log(call: &mut Call<'_>) -> Result {
     if !(0..=1).contains(&local) {
         return Err(NOT_ZERO_OR_ONE);
     }
-    let replicas = call.integer(2)?;
-    if replicas < 0 {
-        return Err(NOT_POSITIVE);
-    }
+    let replicas = integer::parse(call.arg(2)).filter(|count| *count >= 0).ok_or(NOT_POSITIVE)?;
     let deadline_ns = deadline_ns(call, 3)?;
     if call.session.is_in_exec {
         call.reply.array(2);
@@ -126,6 +123,8 @@ mod tests {
             (error) ERR timeout is out of range
             > WAITAOF 2 0 0
             (error) ERR value is out of range, value must between 0 and 1
+            > WAITAOF 0 x 0
+            (error) ERR value is out of range, must be positive
             > WAITAOF 0 -1 0
             (error) ERR value is out of range, must be positive
             ",
