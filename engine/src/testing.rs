@@ -60,7 +60,7 @@ impl Bench {
                 let is_command = line
                     .split_once("> ")
                     .is_some_and(|(who, _)| who.is_empty() || who.parse::<usize>().is_ok());
-                !is_command && !(line.starts_with('+') && line.ends_with("ms"))
+                !(is_command || line.starts_with('+') && line.ends_with("ms"))
             };
             while let Some(reply) = lines.next_if(is_reply) {
                 expected.push(reply);

@@ -53,7 +53,8 @@ impl Shard {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         let connection = self.connections.get_mut(&id).expect("a session has its connection");
-        let requests_max = self.options.requests_per_batch_max;
+        // AUTH lifts limits for what stands behind it in the same read.
+        let requests_max = if session.is_authenticated { self.options.requests_per_batch_max } else { 1 };
         let decoded = connection.decoder.decode(buffer, &mut batch, requests_max, &limits);
         let stopped_at = self.execute_batch(&mut session, buffer, &batch, now, outputs);
         outcome.consumed = stopped_at.unwrap_or(decoded.consumed);

@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// What one node sees of the world. Cheap to clone.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Host {
     _private: (),
 }

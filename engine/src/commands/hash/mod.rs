@@ -115,6 +115,13 @@ pub const COMMANDS: &[Command] = &[
         .acl(ACL)
         .group("hash")
         .doc("2.0.0", "key field increment", "Adds an integer to a field; a new one starts at 0.", "O(1)"),
+    Command::write("hincrbyfloat", exactly(3), increment::hincrbyfloat)
+        .keys(KEY, &["RW", "access", "update"])
+        .flags(Flags::DENY_OOM)
+        .fast()
+        .acl(ACL)
+        .group("hash")
+        .doc("2.6.0", "key field increment", "Adds a number with a fraction to a field.", "O(1)"),
     Command::read("hrandfield", at_least(1), random::hrandfield)
         .keys(KEY, &["RO", "access"])
         .acl(ACL)
