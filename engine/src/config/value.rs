@@ -427,12 +427,17 @@ fn addresses(words: &[&[u8]]) -> Result<Vec<String>, String> {
     words
         .iter()
         .map(|word| match std::str::from_utf8(word) {
-            Ok(address) if !address.is_empty() && !address.contains(char::is_whitespace) => {
+            Ok(address) if !address.is_empty() && address.chars().all(may_stand_in_an_address) => {
                 Ok(address.to_owned())
             }
             _ => Err("Failed to bind to specified addresses.".to_owned()),
         })
         .collect()
+}
+
+/// Characters of names and addresses, of `*`, of a zone behind `%`, and of the `-` before an optional one.
+fn may_stand_in_an_address(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | ':' | '*' | '-' | '_' | '%')
 }
 
 fn percentiles(words: &[&[u8]]) -> Result<Vec<f64>, String> {

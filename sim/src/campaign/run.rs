@@ -205,12 +205,10 @@ impl Run {
                 self.start_node();
             }
             let now_ns = self.world.now_ns();
-            for index in 0..next.len() {
-                if next[index].0 <= now_ns {
-                    let fault = next[index].1;
-                    self.strike(fault).await;
-                    let interval_ms = options.faults[index].interval_ms;
-                    next[index].0 = self.world.now_ns() + self.pause_ns(interval_ms);
+            for ((at_ns, fault), rate) in next.iter_mut().zip(&options.faults) {
+                if *at_ns <= now_ns {
+                    self.strike(*fault).await;
+                    *at_ns = self.world.now_ns() + self.pause_ns(rate.interval_ms);
                 }
             }
             sleep(Duration::from_micros(between(&mut self.rng, 200, 20_000))).await;
