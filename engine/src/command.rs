@@ -311,6 +311,11 @@ impl Command {
         self
     }
 
+    /// The name before the `|`: the container's, of a subcommand.
+    pub fn container_name(&self) -> &'static str {
+        self.name.split('|').next().unwrap_or(self.name)
+    }
+
     /// All categories, with the ones that follow from flags: `@fast` or `@slow`, `@admin` with `@dangerous`.
     pub fn all_categories(&self) -> Categories {
         let speed = if self.flags.has(Flags::FAST) { Categories::FAST } else { Categories::SLOW };

@@ -103,6 +103,9 @@ impl Engine {
             Err((refused, error)) => {
                 if let Some(command) = refused {
                     self.stats.of(command).rejected_calls += 1;
+                    if command.name == "exec" {
+                        return Err(self.abandon(session, &error));
+                    }
                 }
                 if let Some(transaction) = &mut session.transaction {
                     transaction.is_aborted = true;
@@ -119,6 +122,16 @@ impl Engine {
             return Ok(());
         }
         self.run(session, command, args, reply, now)
+    }
+
+    /// Ends the transaction whose EXEC was refused; gives the error that says so.
+    fn abandon(&mut self, session: &mut Session, error: &ErrorReply) -> ErrorReply {
+        session.transaction = None;
+        session.watched = 0;
+        self.data.unwatch(session.id);
+        let why = error.as_bytes();
+        let start: &[u8] = b"EXECABORT Transaction discarded because of: ";
+        ErrorReply::owned([start, why.strip_prefix(b"ERR ").unwrap_or(why)].concat())
     }
 
     /// Runs an admitted command and counts it.
@@ -139,7 +152,7 @@ impl Engine {
         } else {
             (command.handler)(&mut Call { args, command, session: &mut *session, engine: self, reply, now })
         };
-        let duration_ns = (self.stopwatch)().saturating_sub(started_ns);
+        let duration_ns = (self.stopwatch)().saturating_sub(started_ns) + std::mem::take(&mut self.sleep_ns);
         self.stats.commands_processed += 1;
         let stats = self.stats.of(command);
         stats.calls += 1;
@@ -187,6 +200,7 @@ impl Engine {
             Ok(_) => NO_ROOM,
             Err(_) => PANICKED,
         };
+        session.is_in_exec = false;
         self.data.undo();
         self.data.select(session.database);
         reply.truncate(reply_start);
@@ -202,6 +216,12 @@ impl Engine {
             _ => {}
         }
         (self.is_out_of_memory && any(Flags::DENY_OOM)).then_some(OUT_OF_MEMORY)
+    }
+
+    /// Whether the client may do more than authenticate: it did so, or no password is asked for.
+    #[inline]
+    pub fn lets_in(&self, session: &Session) -> bool {
+        session.is_authenticated || self.config.settings().requirepass.is_none()
     }
 
     fn admit(
@@ -223,7 +243,7 @@ impl Engine {
         if !command.takes(args.len()) {
             return refuse(wrong_arity(command.name));
         }
-        if !session.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
+        if !command.flags.has(Flags::NO_AUTH) && !self.lets_in(session) {
             return refuse(NO_AUTH);
         }
         if session.transaction.is_some() && command.flags.has(Flags::NO_MULTI) {
@@ -289,4 +309,18 @@ fn unknown_subcommand(container: &Command, args: Args<'_>) -> ErrorReply {
     text.extend_from_slice(container.name.to_ascii_uppercase().as_bytes());
     text.extend_from_slice(b" HELP.");
     ErrorReply::owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn an_exec_that_is_refused_ends_the_transaction() {
+        let mut bench = Bench::new();
+        let refused =
+            "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+        bench.check(&format!("> EXEC x\n(error) {refused}\n> MULTI\nOK\n> EXEC x\n(error) {refused}"));
+        bench.check("> EXEC\n(error) ERR EXEC without MULTI");
+    }
 }

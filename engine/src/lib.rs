@@ -62,8 +62,10 @@ pub struct Engine {
     is_out_of_memory: bool,
     /// Bytes of effects that the log takes right now: admission, set before every batch.
     pub room_bytes: u64,
-    /// `slowlog-log-slower-than` in nanoseconds; the maximum when it is off.
+    /// The lower of `slowlog-log-slower-than` and `latency-monitor-threshold`; the maximum when both are off.
     slow_threshold_ns: u64,
+    /// How long the node is to stand still for the running command; it counts as its duration.
+    pub(crate) sleep_ns: u64,
     tracks_latency: bool,
     /// Nanoseconds of a clock that only measures how long commands take.
     stopwatch: fn() -> u64,
@@ -98,6 +100,7 @@ impl Engine {
             is_out_of_memory: false,
             room_bytes: u64::MAX,
             slow_threshold_ns: u64::MAX,
+            sleep_ns: 0,
             tracks_latency: true,
             stopwatch: options.stopwatch,
         };
@@ -118,9 +121,14 @@ impl Engine {
             listpack_value_bytes_max: settings.hash_listpack_value_bytes_max as usize,
             hash_key: self.data.hash_key(),
         };
-        self.slow_threshold_ns = settings
+        let slow_ns = settings
             .slowlog_slower_than_us
             .map_or(u64::MAX, |microseconds| microseconds.saturating_mul(1000));
+        let spike_ns = match settings.latency_monitor_threshold_ms {
+            0 => u64::MAX,
+            milliseconds => milliseconds.saturating_mul(1_000_000),
+        };
+        self.slow_threshold_ns = slow_ns.min(spike_ns);
         self.tracks_latency = settings.latency_tracking;
         self.slowlog.set_length_max(usize::try_from(settings.slowlog_entries_max).unwrap_or(usize::MAX));
         self.refresh_memory();

@@ -56,7 +56,7 @@ impl SlowLog {
 }
 
 impl Engine {
-    /// Notes a command over the threshold, and tells the latency monitor.
+    /// Notes a command over one of the thresholds: here, in the latency monitor, or both.
     pub(crate) fn note_slow(
         &mut self,
         session: &Session,
@@ -65,14 +65,24 @@ impl Engine {
         duration_ns: u64,
         now: Now,
     ) {
-        if command.flags.has(Flags::SKIP_SLOWLOG) || self.slowlog.length_max == 0 {
+        let settings = self.config.settings();
+        let at_seconds = now.wall_ms() / 1000;
+        let duration_ms = duration_ns / 1_000_000;
+        let spike_ms = settings.latency_monitor_threshold_ms;
+        if spike_ms > 0 && duration_ms >= spike_ms {
+            let event = if command.flags.has(Flags::FAST) { "fast-command" } else { "command" };
+            self.latency.add(event, at_seconds, duration_ms);
+        }
+        let duration_us = duration_ns / 1000;
+        let is_slow = settings.slowlog_slower_than_us.is_some_and(|threshold_us| duration_us >= threshold_us);
+        if !is_slow || command.flags.has(Flags::SKIP_SLOWLOG) || self.slowlog.length_max == 0 {
             return;
         }
         let entry = SlowCommand {
             id: self.slowlog.next_id,
-            at_seconds: now.wall_ms() / 1000,
-            duration_us: duration_ns / 1000,
-            arguments: shortened(args),
+            at_seconds,
+            duration_us,
+            arguments: shortened(command, args),
             client_address: session.address.clone(),
             client_name: session.name.clone(),
         };
@@ -83,13 +93,35 @@ impl Engine {
     }
 }
 
-fn shortened(args: Args<'_>) -> Vec<Vec<u8>> {
+/// What stands for an argument that is nobody's business.
+const REDACTED: &[u8] = b"(redacted)";
+
+fn shortened(command: &Command, args: Args<'_>) -> Vec<Vec<u8>> {
     let kept = if args.len() > ARGUMENTS_MAX { ARGUMENTS_MAX - 1 } else { args.len() };
-    let mut arguments: Vec<Vec<u8>> = args.iter().take(kept).map(shortened_argument).collect();
+    let shown = |index: usize| match is_secret(command, args, index) {
+        true => REDACTED.to_vec(),
+        false => shortened_argument(args.get(index)),
+    };
+    let mut arguments: Vec<Vec<u8>> = (0..kept).map(shown).collect();
     if args.len() > ARGUMENTS_MAX {
         arguments.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
     }
     arguments
+}
+
+/// Whether an argument is, or belongs to, a password.
+fn is_secret(command: &Command, args: Args<'_>, index: usize) -> bool {
+    let is_word = |at: usize, word: &str| args.get(at).eq_ignore_ascii_case(word.as_bytes());
+    match command.name {
+        "auth" => index >= 1,
+        "hello" => (2..index).any(|at| index - at <= 2 && is_word(at, "AUTH")),
+        "config|set" => {
+            index >= 3
+                && !index.is_multiple_of(2)
+                && ["requirepass", "masterauth", "primaryauth"].iter().any(|name| is_word(index - 1, name))
+        }
+        _ => false,
+    }
 }
 
 fn shortened_argument(argument: &[u8]) -> Vec<u8> {

@@ -106,9 +106,9 @@ impl Stats {
         }
     }
 
-    /// CONFIG RESETSTAT.
+    /// CONFIG RESETSTAT. The highest use of memory stays known.
     pub fn reset(&mut self) {
-        *self = Stats::default();
+        *self = Stats { used_memory_peak: self.used_memory_peak, ..Stats::default() };
     }
 }
 

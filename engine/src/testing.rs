@@ -119,6 +119,11 @@ impl Bench {
         reply.as_slice().to_vec()
     }
 
+    /// What is known about a client.
+    pub fn session(&self, client: usize) -> &crate::session::Session {
+        self.engine.sessions.get(self.sessions[client]).expect("connected")
+    }
+
     /// The client has yet to give the password.
     pub fn unauthenticate(&mut self, client: usize) {
         let id = self.sessions[client];

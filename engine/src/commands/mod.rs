@@ -52,24 +52,27 @@ pub(crate) fn container(call: &mut crate::call::Call<'_>) -> crate::error::Resul
 
 /// HELP of a container, from the table: each subcommand with its arguments and what it does.
 pub(crate) fn help(call: &mut crate::call::Call<'_>) -> crate::error::Result {
-    let (parent, _) = call.name().split_once('|').expect("HELP is a subcommand");
+    let parent = call.command.container_name();
     let container = table().find(parent.as_bytes()).expect("its container is in the table");
-    let title = format!("{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", parent.to_uppercase());
-    let mut lines = vec![title];
-    for sub in container
-        .subcommands
-        .iter()
-        .filter(|sub| !std::ptr::fn_addr_eq(sub.handler, help as crate::command::Handler))
-    {
+    let mut lines = Vec::new();
+    for sub in container.subcommands.iter().filter(|sub| !std::ptr::eq(*sub, call.command)) {
         let name = sub.name[parent.len() + 1..].to_uppercase();
         lines.push(format!("{name} {}", sub.syntax).trim_end().to_owned());
         lines.push(format!("    {}", sub.summary));
     }
-    lines.push("HELP".to_owned());
-    lines.push("    Print this help.".to_owned());
-    call.reply.array(lines.len());
-    lines.iter().for_each(|line| call.reply.simple(line));
+    print_help(call, &lines);
     Ok(())
+}
+
+/// Help about a container in the shape that clients show: lines about its subcommands between a
+/// title and HELP itself.
+pub(crate) fn print_help(call: &mut crate::call::Call<'_>, lines: &[impl AsRef<str>]) {
+    let parent = call.command.container_name().to_uppercase();
+    call.reply.array(lines.len() + 3);
+    call.reply.simple(&format!("{parent} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    lines.iter().for_each(|line| call.reply.simple(line.as_ref()));
+    call.reply.simple("HELP");
+    call.reply.simple("    Print this help.");
 }
 
 /// The HELP subcommand of a container.

@@ -130,6 +130,12 @@ impl Reply {
         self.head(if self.is_resp3() { b'>' } else { b'*' }, length as i64);
     }
 
+    /// So many pairs about the reply that follows. Only RESP3 has them.
+    pub fn attribute(&mut self, pairs: usize) {
+        assert!(self.is_resp3(), "attributes are left out in RESP2");
+        self.head(b'|', pairs as i64);
+    }
+
     /// A double; in RESP2 a byte string.
     pub fn double(&mut self, value: f64) {
         let mark = self.bytes.len();

@@ -7,7 +7,7 @@ mod client;
 use crate::call::Call;
 use crate::command::{Categories, Command, Flags, at_least, exactly};
 use crate::data::DATABASE_COUNT;
-use crate::error::{DATABASE_OUT_OF_RANGE, ErrorReply, NOT_AN_INTEGER, Result, SYNTAX};
+use crate::error::{DATABASE_OUT_OF_RANGE, ErrorReply, NOT_AN_INTEGER, Result, SYNTAX, wrong_arity};
 use crate::number::integer;
 use crate::resp::Protocol;
 
@@ -55,7 +55,7 @@ pub const COMMANDS: &[Command] = &[
             "O(1)",
         ),
     Command::node("quit", at_least(0), quit)
-        .flags(ANYTIME.with(Flags::NO_AUTH))
+        .flags(ANYTIME.with(Flags::NO_AUTH).with(Flags::TRANSACTION_CONTROL))
         .acl(Categories::CONNECTION)
         .group("connection")
         .doc("1.0.0", "", "Closes the connection.", "O(1)"),
@@ -77,7 +77,6 @@ pub const COMMANDS: &[Command] = &[
         .group("cluster")
         .doc("3.0.0", "", "Enables read-write queries for a connection to a replica.", "O(1)"),
     Command::node("client", at_least(1), crate::commands::container)
-        .acl(Categories::CONNECTION)
         .group("connection")
         .subcommands(client::SUBCOMMANDS)
         .doc("2.4.0", "", "A container for client connection commands.", "Depends on subcommand."),
@@ -88,7 +87,8 @@ const NO_PASSWORD: ErrorReply = ErrorReply::new(
 );
 const WRONG_PASSWORD: ErrorReply =
     ErrorReply::new("WRONGPASS invalid username-password pair or user is disabled.");
-const PING_ARITY: ErrorReply = ErrorReply::new("ERR wrong number of arguments for 'ping' command");
+const NOT_A_SHORT_INTEGER: ErrorReply =
+    ErrorReply::new("ERR value is out of range, value must between -2147483648 and 2147483647");
 const NO_PROTOCOL: ErrorReply = ErrorReply::new("NOPROTO unsupported protocol version");
 const PROTOCOL_NOT_INTEGER: ErrorReply =
     ErrorReply::new("ERR Protocol version is not an integer or out of range");
@@ -100,7 +100,7 @@ fn ping(call: &mut Call<'_>) -> Result {
     match call.args.len() {
         1 => call.reply.simple("PONG"),
         2 => call.reply.bulk(call.arg(1)),
-        _ => return Err(PING_ARITY),
+        _ => return Err(wrong_arity(call.name())),
     }
     Ok(())
 }
@@ -115,9 +115,8 @@ fn ok(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
-/// Number of a database named by a client.
-pub(super) fn database_number(argument: &[u8]) -> Result<u8> {
-    let number = integer::parse(argument).ok_or(NOT_AN_INTEGER)?;
+/// The database of this number.
+pub(super) fn database_number(number: i64) -> Result<u8> {
     u8::try_from(number)
         .ok()
         .filter(|number| usize::from(*number) < DATABASE_COUNT)
@@ -125,10 +124,11 @@ pub(super) fn database_number(argument: &[u8]) -> Result<u8> {
 }
 
 fn select(call: &mut Call<'_>) -> Result {
-    call.session.database = match integer::parse(call.arg(1)) {
-        Some(_) => database_number(call.arg(1))?,
-        None => return Err(ErrorReply::new("ERR value is not an integer or out of range")),
-    };
+    let number = integer::parse(call.arg(1)).ok_or(NOT_AN_INTEGER)?;
+    if i32::try_from(number).is_err() {
+        return Err(NOT_A_SHORT_INTEGER);
+    }
+    call.session.database = database_number(number)?;
     call.reply.ok();
     Ok(())
 }
@@ -173,6 +173,33 @@ fn is_equal(expected: &[u8], given: &[u8]) -> bool {
     difference == 0
 }
 
+/// What HELLO asks for besides the protocol.
+#[derive(Default)]
+struct Greeting<'a> {
+    credentials: Option<(&'a [u8], &'a [u8])>,
+    name: Option<&'a [u8]>,
+}
+
+fn greeting<'a>(call: &Call<'a>) -> Result<Greeting<'a>> {
+    let mut greeting = Greeting::default();
+    let mut index = 2;
+    while index < call.args.len() {
+        let left = call.args.len() - index - 1;
+        if call.is_word(index, "AUTH") && left >= 2 {
+            greeting.credentials = Some((call.arg(index + 1), call.arg(index + 2)));
+            index += 3;
+        } else if call.is_word(index, "SETNAME") && left >= 1 {
+            greeting.name = Some(client::checked_name(call.arg(index + 1))?);
+            index += 2;
+        } else {
+            return Err(ErrorReply::owned(
+                [b"ERR Syntax error in HELLO option '", call.arg(index), b"'"].concat(),
+            ));
+        }
+    }
+    Ok(greeting)
+}
+
 fn hello(call: &mut Call<'_>) -> Result {
     let mut protocol = call.session.protocol;
     if call.args.len() > 1 {
@@ -183,46 +210,39 @@ fn hello(call: &mut Call<'_>) -> Result {
             None => return Err(PROTOCOL_NOT_INTEGER),
         };
     }
-    let mut name = None;
-    let mut index = 2;
-    while index < call.args.len() {
-        let left = call.args.len() - index - 1;
-        if call.is_word(index, "AUTH") && left >= 2 {
-            authenticate(call, call.arg(index + 1), call.arg(index + 2))?;
-            index += 3;
-        } else if call.is_word(index, "SETNAME") && left >= 1 {
-            name = Some(client::checked_name(call.arg(index + 1))?);
-            index += 2;
-        } else {
-            let option = String::from_utf8_lossy(call.arg(index)).into_owned();
-            return Err(ErrorReply::owned(format!("ERR Syntax error in HELLO option '{option}'")));
-        }
+    // All options are read before any takes effect.
+    let greeting = greeting(call)?;
+    if let Some((user, password)) = greeting.credentials {
+        authenticate(call, user, password)?;
     }
-    if !call.session.is_authenticated {
+    if !call.engine.lets_in(call.session) {
         return Err(HELLO_WITHOUT_AUTH);
     }
-    if let Some(name) = name {
+    if let Some(name) = greeting.name {
         call.session.name = name.to_vec();
     }
     call.session.protocol = protocol;
     call.reply.protocol = protocol;
+    introduce(call);
+    Ok(())
+}
+
+fn introduce(call: &mut Call<'_>) {
     call.reply.map(7);
-    let pairs: [(&str, &str); 2] = [("server", "valkey"), ("version", super::server::VALKEY_VERSION)];
-    for (key, value) in pairs {
+    for (key, value) in [("server", "valkey"), ("version", super::server::VALKEY_VERSION)] {
         call.reply.bulk(key.as_bytes());
         call.reply.bulk(value.as_bytes());
     }
     call.reply.bulk(b"proto");
-    call.reply.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
+    call.reply.integer(if call.session.protocol == Protocol::Resp3 { 3 } else { 2 });
     call.reply.bulk(b"id");
     call.reply.integer(call.session.id.0 as i64);
-    call.reply.bulk(b"mode");
-    call.reply.bulk(b"standalone");
-    call.reply.bulk(b"role");
-    call.reply.bulk(b"master");
+    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+        call.reply.bulk(key.as_bytes());
+        call.reply.bulk(value.as_bytes());
+    }
     call.reply.bulk(b"modules");
     call.reply.array(0);
-    Ok(())
 }
 
 fn quit(call: &mut Call<'_>) -> Result {
@@ -268,6 +288,10 @@ mod tests {
             OK
             > SELECT 16
             (error) ERR DB index is out of range
+            > SELECT -1
+            (error) ERR DB index is out of range
+            > SELECT 99999999999
+            (error) ERR value is out of range, value must between -2147483648 and 2147483647
             > SELECT x
             (error) ERR value is not an integer or out of range
             > SET k 1
@@ -294,6 +318,29 @@ mod tests {
             (error) ERR Protocol version is not an integer or out of range
             > HELLO 3 FOO
             (error) ERR Syntax error in HELLO option 'FOO'
+            > HELLO 3 AUTH a
+            (error) ERR Syntax error in HELLO option 'AUTH'
+            > HELLO 2 AUTH nobody x FOO
+            (error) ERR Syntax error in HELLO option 'FOO'
+            > HELLO 2 SETNAME \"a b\"
+            (error) ERR Client names cannot contain spaces, newlines or special characters.
+            > HELLO 2 SETNAME early AUTH default x
+             1) \"server\"
+             2) \"valkey\"
+             3) \"version\"
+             4) \"8.0.1\"
+             5) \"proto\"
+             6) (integer) 2
+             7) \"id\"
+             8) (integer) 1
+             9) \"mode\"
+            10) \"standalone\"
+            11) \"role\"
+            12) \"master\"
+            13) \"modules\"
+            14) (empty array)
+            > CLIENT GETNAME
+            \"early\"
             > CLIENT SETNAME app
             OK
             > CLIENT GETNAME
@@ -321,7 +368,32 @@ mod tests {
             OK
             1> GET k
             (nil)
+            1> RESET
+            RESET
+            1> GET k
+            (error) NOAUTH Authentication required.
+            1> HELLO 3
+            (error) NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time
+            > CONFIG SET requirepass \"\"
+            OK
+            1> GET k
+            (nil)
             ",
         );
+    }
+
+    #[test]
+    fn quit_and_reset_run_at_once_inside_a_transaction() {
+        let mut bench = Bench::new();
+        bench.check("> WATCH k\nOK\n> MULTI\nOK\n> RESET\nRESET\n> EXEC\n(error) ERR EXEC without MULTI");
+        bench.check("> MULTI\nOK\n> QUIT\nOK");
+        assert!(bench.session(0).is_closing);
+    }
+
+    #[test]
+    fn passwords_are_equal_only_as_a_whole() {
+        for (given, is_same) in [("secret", true), ("secre", false), ("secret\0", false), ("", false)] {
+            assert_eq!(super::is_equal(b"secret", given.as_bytes()), is_same, "{given:?}");
+        }
     }
 }

@@ -1,11 +1,15 @@
 //! COMMAND: the command table as clients see it.
+//!
+//! Not here: the table itself (`crate::command`) and what only clients want to know
+//! (`command_facts`).
 
+use super::command_facts::{self, Span};
 use crate::call::Call;
 use crate::command::{Categories, Command, Flags, Handler, Keys, at_least, exactly};
 use crate::commands::table;
 use crate::error::{ErrorReply, Result, SYNTAX};
 use crate::glob;
-use crate::resp::{Args, Reply};
+use crate::resp::{OwnedArgs, Reply};
 
 const fn sub(name: &'static str, arity: i16, handler: Handler) -> Command {
     Command::node(name, arity, handler)
@@ -76,7 +80,7 @@ fn info(call: &mut Call<'_>) -> Result {
     for index in 2..call.args.len() {
         match find(call.arg(index)) {
             Some(command) => describe(call.reply, command),
-            None => call.reply.null_array(),
+            None => call.reply.null(),
         }
     }
     Ok(())
@@ -100,23 +104,52 @@ fn describe(reply: &mut Reply, command: &Command) {
     let categories: Vec<String> = command.all_categories().names().map(|name| format!("@{name}")).collect();
     reply.set(categories.len());
     categories.iter().for_each(|category| reply.simple(category));
-    reply.set(0);
+    let tips = command_facts::tips(command.name);
+    reply.set(tips.len());
+    tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     key_specifications(reply, command);
     reply.set(command.subcommands.len());
     command.subcommands.iter().for_each(|sub| describe(reply, sub));
 }
 
 fn key_specifications(reply: &mut Reply, command: &Command) {
-    let (first, last, step) = match command.keys {
-        Keys::None => return reply.set(0),
-        Keys::Range { first, last, step } => (first, last, step),
-        Keys::Counted { at } => (at as i16, -1, 1),
-    };
-    reply.set(1);
-    reply.map(3);
+    if let Some(spans) = command_facts::spans(command.name) {
+        reply.set(spans.len());
+        spans.iter().for_each(|span| range(reply, command, span, 1));
+        return;
+    }
+    let flags = command.key_use.0;
+    match command.keys {
+        Keys::None => reply.set(0),
+        Keys::Range { first, last, step } => {
+            reply.set(1);
+            let last = if last < 0 { last } else { last - first };
+            range(reply, command, &Span { first, last, flags }, step);
+        }
+        Keys::Counted { at } => {
+            reply.set(1);
+            begin_specification(reply, command, at as i16, flags);
+            find_keys(reply, "keynum", [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]);
+        }
+    }
+}
+
+fn range(reply: &mut Reply, command: &Command, span: &Span, step: i16) {
+    begin_specification(reply, command, span.first, span.flags);
+    find_keys(reply, "range", [("lastkey", span.last), ("keystep", step), ("limit", 0)]);
+}
+
+/// What stands before `find_keys`: remarks, flags, and the argument at which keys begin.
+fn begin_specification(reply: &mut Reply, command: &Command, first: i16, flags: &[&str]) {
+    let notes = command_facts::notes(command.name);
+    reply.map(3 + usize::from(notes.is_some()));
+    if let Some(notes) = notes {
+        reply.bulk(b"notes");
+        reply.bulk(notes.as_bytes());
+    }
     reply.bulk(b"flags");
-    reply.set(command.key_use.0.len());
-    command.key_use.0.iter().for_each(|flag| reply.simple(flag));
+    reply.set(flags.len());
+    flags.iter().for_each(|flag| reply.simple(flag));
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
@@ -125,28 +158,19 @@ fn key_specifications(reply: &mut Reply, command: &Command) {
     reply.map(1);
     reply.bulk(b"index");
     reply.integer(i64::from(first));
+}
+
+fn find_keys(reply: &mut Reply, kind: &str, numbers: [(&str, i16); 3]) {
     reply.bulk(b"find_keys");
     reply.map(2);
     reply.bulk(b"type");
-    if matches!(command.keys, Keys::Counted { .. }) {
-        reply.bulk(b"keynum");
-        reply.bulk(b"spec");
-        reply.map(3);
-        for (name, value) in [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)] {
-            reply.bulk(name.as_bytes());
-            reply.integer(value);
-        }
-        return;
-    }
-    reply.bulk(b"range");
+    reply.bulk(kind.as_bytes());
     reply.bulk(b"spec");
-    reply.map(3);
-    reply.bulk(b"lastkey");
-    reply.integer(i64::from(if last < 0 { last } else { last - first }));
-    reply.bulk(b"keystep");
-    reply.integer(i64::from(step));
-    reply.bulk(b"limit");
-    reply.integer(0);
+    reply.map(numbers.len());
+    for (name, number) in numbers {
+        reply.bulk(name.as_bytes());
+        reply.integer(i64::from(number));
+    }
 }
 
 fn docs(call: &mut Call<'_>) -> Result {
@@ -198,50 +222,75 @@ fn list(call: &mut Call<'_>) -> Result {
     };
     let all = table().iter().flat_map(|command| std::iter::once(command).chain(command.subcommands));
     let names: Vec<&str> = all.filter(|command| is_wanted(command)).map(|command| command.name).collect();
-    call.reply.set(names.len());
+    call.reply.array(names.len());
     names.iter().for_each(|name| call.reply.bulk(name.as_bytes()));
     Ok(())
 }
 
-/// The command that the arguments from 2 on make, and where its keys stand among them.
-fn keys_of(call: &Call<'_>) -> Result<(&'static Command, Vec<usize>)> {
-    let container = table().find(call.arg(2)).ok_or(ErrorReply::new("ERR Invalid command specified"))?;
+const INVALID_COMMAND: ErrorReply = ErrorReply::new("ERR Invalid command specified");
+const NO_KEYS: ErrorReply = ErrorReply::new("ERR The command has no key arguments");
+const INVALID_COUNT: ErrorReply = ErrorReply::new("ERR Invalid number of arguments specified for command");
+const INVALID_ARGUMENTS: ErrorReply = ErrorReply::new("ERR Invalid arguments specified for command");
+
+/// A key that a command names, and what it would do with it.
+struct NamedKey<'a> {
+    key: &'a [u8],
+    flags: Vec<&'static str>,
+}
+
+/// The keys of the command that the arguments from 2 on make.
+fn named_keys<'a>(call: &Call<'a>) -> Result<Vec<NamedKey<'a>>> {
+    let container = table().find(call.arg(2)).ok_or(INVALID_COMMAND)?;
     let command = if container.subcommands.is_empty() || call.args.len() < 4 {
         container
     } else {
-        container.subcommand(call.arg(3)).ok_or(ErrorReply::new("ERR Invalid command specified"))?
+        container.subcommand(call.arg(3)).ok_or(INVALID_COMMAND)?
     };
     if command.keys == Keys::None {
-        return Err(ErrorReply::new("ERR The command has no key arguments"));
+        return Err(NO_KEYS);
     }
     if !command.takes(call.args.len() - 2) {
-        return Err(ErrorReply::new("ERR Invalid number of arguments specified for command"));
+        return Err(INVALID_COUNT);
     }
-    let words: Vec<&[u8]> = call.args.iter().skip(2).collect();
-    let owned = crate::resp::OwnedArgs::from_list(&words);
-    let args: Args<'_> = owned.as_args();
-    let indexes = command.keys.indexes(args);
+    let words: Vec<&'a [u8]> = call.args.iter().skip(2).collect();
+    let indexes = command.keys.indexes(OwnedArgs::from_list(&words).as_args());
     if indexes.is_empty() {
-        return Err(ErrorReply::new("ERR Invalid arguments specified for command"));
+        return Err(INVALID_ARGUMENTS);
     }
-    Ok((command, indexes))
+    let named = |index: usize| NamedKey { key: words[index], flags: use_of(command, &words, index) };
+    Ok(indexes.into_iter().map(named).collect())
+}
+
+/// What a command does with its argument `index`, a key; with these words, where that matters.
+fn use_of(command: &Command, words: &[&[u8]], index: usize) -> Vec<&'static str> {
+    let has = |word: &str| words.iter().skip(2).any(|other| other.eq_ignore_ascii_case(word.as_bytes()));
+    let flags = match command.name {
+        "set" if !has("GET") => &["OW", "update"],
+        "bitfield" if !has("SET") && !has("INCRBY") => &["RO", "access"],
+        _ => {
+            let span = command_facts::spans(command.name)
+                .and_then(|spans| spans.iter().rev().find(|span| span.first as usize <= index));
+            span.map_or(command.key_use.0, |span| span.flags)
+        }
+    };
+    flags.iter().copied().filter(|flag| *flag != "variable_flags").collect()
 }
 
 fn get_keys(call: &mut Call<'_>) -> Result {
-    let (_, indexes) = keys_of(call)?;
-    call.reply.array(indexes.len());
-    indexes.iter().for_each(|index| call.reply.bulk(call.args.get(index + 2)));
+    let keys = named_keys(call)?;
+    call.reply.array(keys.len());
+    keys.iter().for_each(|named| call.reply.bulk(named.key));
     Ok(())
 }
 
 fn get_keys_and_flags(call: &mut Call<'_>) -> Result {
-    let (command, indexes) = keys_of(call)?;
-    call.reply.array(indexes.len());
-    for index in indexes {
+    let keys = named_keys(call)?;
+    call.reply.array(keys.len());
+    for named in keys {
         call.reply.array(2);
-        call.reply.bulk(call.args.get(index + 2));
-        call.reply.set(command.key_use.0.len());
-        command.key_use.0.iter().for_each(|flag| call.reply.simple(flag));
+        call.reply.bulk(named.key);
+        call.reply.set(named.flags.len());
+        named.flags.iter().for_each(|flag| call.reply.simple(flag));
     }
     Ok(())
 }
@@ -256,6 +305,36 @@ mod tests {
             "
             > COMMAND GETKEYS SET a b
             1) \"a\"
+            > COMMAND GETKEYS MSET a 1 b 2
+            1) \"a\"
+            2) \"b\"
+            > COMMAND GETKEYS GET
+            (error) ERR Invalid number of arguments specified for command
+            > COMMAND GETKEYS MEMORY USAGE k
+            1) \"k\"
+            > COMMAND GETKEYS MEMORY JUNK k
+            (error) ERR Invalid command specified
+            > COMMAND GETKEYS MEMORY
+            (error) ERR The command has no key arguments
+            > COMMAND GETKEYSANDFLAGS SET k v
+            1) 1) \"k\"
+               2) 1) OW
+                  2) update
+            > COMMAND GETKEYSANDFLAGS SET k v GET
+            1) 1) \"k\"
+               2) 1) RW
+                  2) access
+                  3) update
+            > COMMAND GETKEYSANDFLAGS RENAME a b
+            1) 1) \"a\"
+               2) 1) RW
+                  2) access
+                  3) delete
+            2) 1) \"b\"
+               2) 1) OW
+                  2) update
+            > COMMAND LIST FILTERBY MODULE x
+            (empty array)
             > COMMAND GETKEYS PING
             (error) ERR The command has no key arguments
             > COMMAND GETKEYS NOPE

@@ -1,8 +1,10 @@
 //! CONFIG over the table of directives (`crate::config`).
+//!
+//! Not here: what values are allowed, and the file that REWRITE writes: the node has it.
 
 use crate::call::Call;
 use crate::command::{Command, Flags, at_least, exactly};
-use crate::error::{ErrorReply, Result, wrong_arity};
+use crate::error::{ErrorReply, Result, SYNTAX};
 use crate::glob;
 use crate::{Action, Blocked};
 
@@ -41,18 +43,22 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
 ];
 
 fn get(call: &mut Call<'_>) -> Result {
-    let mut pairs: Vec<(&'static str, Vec<u8>)> = Vec::new();
+    let mut pairs: Vec<(&[u8], Vec<u8>)> = Vec::new();
+    let matches = |pattern: &[u8], name: &[u8]| glob::matches(pattern, name, true);
     for index in 2..call.args.len() {
-        let matches = |pattern: &[u8], name: &[u8]| glob::matches(pattern, name, true);
-        for pair in call.engine.config.get(call.arg(index), matches) {
-            if pairs.iter().all(|(known, _)| *known != pair.0) {
-                pairs.push(pair);
+        let pattern = call.arg(index);
+        let is_name = !pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        for (name, value) in call.engine.config.get(pattern, matches) {
+            // One that is asked for by name is answered under the name as it was written.
+            let name = if is_name { pattern } else { name.as_bytes() };
+            if !pairs.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                pairs.push((name, value));
             }
         }
     }
     call.reply.map(pairs.len());
     for (name, value) in pairs {
-        call.reply.bulk(name.as_bytes());
+        call.reply.bulk(name);
         call.reply.bulk(&value);
     }
     Ok(())
@@ -60,7 +66,7 @@ fn get(call: &mut Call<'_>) -> Result {
 
 fn set(call: &mut Call<'_>) -> Result {
     if !call.args.len().is_multiple_of(2) {
-        return Err(wrong_arity(call.name()));
+        return Err(SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> =
         (2..call.args.len()).step_by(2).map(|index| (call.arg(index), call.arg(index + 1))).collect();
@@ -89,6 +95,10 @@ fn rewrite(call: &mut Call<'_>) -> Result {
     if call.engine.node.config_file.is_empty() {
         return Err(ErrorReply::new("ERR The server is running without a config file"));
     }
+    if call.session.is_in_exec {
+        // The outcome comes later, and a transaction answers at once.
+        return Err(ErrorReply::new("ERR Command not allowed inside a transaction"));
+    }
     call.session.blocked = Some(Blocked::Action);
     call.engine.actions.push(Action::RewriteConfig { session: call.session.id });
     Ok(())
@@ -112,8 +122,16 @@ mod tests {
             2) \"1048576\"
             3) \"hz\"
             4) \"20\"
+            > CONFIG GET MaxMemory maxmemory nosuch
+            1) \"MaxMemory\"
+            2) \"1048576\"
+            > CONFIG GET maxmemor? MAXMEMORY
+            1) \"maxmemory\"
+            2) \"1048576\"
             > CONFIG SET maxmemory
             (error) ERR wrong number of arguments for 'config|set' command
+            > CONFIG SET maxmemory 1 maxmemory
+            (error) ERR syntax error
             > CONFIG SET foo bar
             (error) ERR Unknown option or number of arguments for CONFIG SET - 'foo'
             > CONFIG REWRITE

@@ -1,4 +1,9 @@
 //! INFO: the node in sections of `field:value` lines, in the words that clients and exporters read.
+//!
+//! Not here: counting (`crate::stats`, `crate::data`) and what the node finds out about itself
+//! (`crate::node`).
+//!
+//! Invariant: INFO waits for no commit: it must answer when nothing else does.
 
 use super::{REDIS_VERSION, VALKEY_VERSION};
 use crate::call::Call;
@@ -119,12 +124,14 @@ fn memory(call: &Call<'_>, text: &mut String) {
     line(text, "used_memory_rss_human", human(resident));
     line(text, "used_memory_peak", peak);
     line(text, "used_memory_peak_human", human(peak));
+    line(text, "used_memory_peak_perc", format!("{:.2}%", used as f64 * 100.0 / peak.max(1) as f64));
     line(text, "used_memory_dataset", used);
     line(text, "total_system_memory", engine.node.total_system_memory_bytes);
     line(text, "total_system_memory_human", human(engine.node.total_system_memory_bytes));
     line(text, "maxmemory", settings.maxmemory_bytes);
     line(text, "maxmemory_human", human(settings.maxmemory_bytes));
     line(text, "maxmemory_policy", policy(engine));
+    line(text, "mem_fragmentation_ratio", format!("{:.2}", resident as f64 / used.max(1) as f64));
     line(text, "mem_clients_normal", clients);
     line(text, "mem_not_counted_for_evict", 0);
     line(text, "number_of_cached_scripts", 0);
@@ -194,6 +201,7 @@ fn replication(call: &Call<'_>, text: &mut String) {
     line(text, "connected_slaves", call.engine.log.replicas);
     line(text, "master_failover_state", "no-failover");
     line(text, "master_replid", &call.engine.node.run_id);
+    line(text, "master_replid2", "0".repeat(40));
     line(text, "master_repl_offset", call.engine.log.committed_position);
     line(text, "second_repl_offset", -1);
     line(text, "repl_backlog_active", 0);
@@ -277,4 +285,63 @@ fn durability(call: &Call<'_>, text: &mut String) {
     line(text, "log_segments", log.segments);
     line(text, "free_disk_bytes", log.free_disk_bytes);
     line(text, "last_snapshot", "none");
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    fn info(bench: &mut Bench, sections: &str) -> String {
+        bench.run(0, &format!("INFO {sections}")).replace("\\r\\n", "\n").trim_matches('"').to_owned()
+    }
+
+    #[test]
+    fn sections_are_chosen_by_name() {
+        let mut bench = Bench::new();
+        let titles = |text: &str| {
+            let titles = text.lines().filter_map(|line| line.strip_prefix("# "));
+            titles.map(str::to_owned).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            titles(&info(&mut bench, "")),
+            "Server Clients Memory Persistence Stats Replication CPU Errorstats Cluster Keyspace Durability"
+        );
+        assert_eq!(titles(&info(&mut bench, "keyspace CLIENTS nosuch")), "Clients Keyspace");
+        assert_eq!(titles(&info(&mut bench, "server default")), titles(&info(&mut bench, "")));
+        assert!(titles(&info(&mut bench, "all")).contains("Commandstats Latencystats"));
+        assert_eq!(info(&mut bench, "nosuch"), "");
+    }
+
+    #[test]
+    fn counters_tell_what_ran() {
+        let mut bench = Bench::new();
+        bench.check(
+            "
+            > SET a 1 EX 100
+            OK
+            > GET
+            (error) ERR wrong number of arguments for 'get' command
+            > ECHO
+            (error) ERR wrong number of arguments for 'echo' command
+            > HSET h f v
+            (integer) 1
+            > GET h
+            (error) WRONGTYPE Operation against a key holding the wrong kind of value
+            ",
+        );
+        let text = info(&mut bench, "everything");
+        for line in [
+            "errorstat_ERR:count=2",
+            "errorstat_WRONGTYPE:count=1",
+            "total_error_replies:3",
+            "db0:keys=2,expires=1,avg_ttl=100000",
+            "cmdstat_get:calls=1,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=1",
+            "connected_clients:4",
+            "redis_version:7.2.4",
+            "aof_enabled:1",
+            "loading:0",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in:\n{text}");
+        }
+    }
 }

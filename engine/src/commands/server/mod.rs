@@ -3,6 +3,7 @@
 //! What tells of the node and not of data waits for no commit.
 
 mod command;
+mod command_facts;
 mod config;
 mod debug;
 mod info;
@@ -92,10 +93,9 @@ pub const COMMANDS: &[Command] = &[
             "Returns detailed information about all commands.",
             "O(N) where N is the number of commands",
         ),
-    Command::node("debug", at_least(1), crate::commands::container)
-        .flags(ADMIN)
+    Command::node("debug", at_least(1), debug::debug)
+        .flags(ADMIN.with(Flags::MAY_OUTGROW))
         .group("server")
-        .subcommands(debug::SUBCOMMANDS)
         .doc("1.0.0", "", "A container for debugging commands.", "Depends on subcommand."),
     Command::node("slowlog", at_least(1), crate::commands::container)
         .group("server")
@@ -153,10 +153,12 @@ fn flush_all(call: &mut Call<'_>) -> Result {
 fn swap_db(call: &mut Call<'_>) -> Result {
     let invalid = |which: &str| ErrorReply::owned(format!("ERR invalid {which} DB index"));
     let number = |index: usize, which: &str| {
-        crate::number::integer::parse(call.arg(index)).ok_or_else(|| invalid(which))?;
-        database_number(call.arg(index))
+        let number = crate::number::integer::parse(call.arg(index));
+        let number = number.filter(|number| i32::try_from(*number).is_ok());
+        number.ok_or_else(|| invalid(which))
     };
     let (first, second) = (number(1, "first")?, number(2, "second")?);
+    let (first, second) = (database_number(first)?, database_number(second)?);
     call.engine.data.swap_databases(first, second);
     call.reply.ok();
     Ok(())

@@ -1,8 +1,9 @@
-//! SLOWLOG.
+//! SLOWLOG's replies. The log itself is `crate::slowlog`.
 
 use crate::call::Call;
 use crate::command::{Command, Flags, at_least, exactly};
 use crate::error::{ErrorReply, Result};
+use crate::number::integer;
 
 const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -> Command {
     Command::node(name, arity, handler)
@@ -29,7 +30,10 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         "Clears all entries from the slow log.",
         "O(N) where N is the number of entries",
     ),
-    crate::commands::help_of("slowlog|help").group("server"),
+    Command::node("slowlog|help", exactly(1), help)
+        .flags(Flags::LOADING.with(Flags::STALE))
+        .group("server")
+        .doc("6.2.0", "", "Returns helpful text about the different subcommands.", "O(1)"),
 ];
 
 const BAD_COUNT: ErrorReply = ErrorReply::new("ERR count should be greater than or equal to -1");
@@ -38,9 +42,9 @@ const DEFAULT_COUNT: usize = 10;
 fn get(call: &mut Call<'_>) -> Result {
     let count = match call.args.len() {
         2 => DEFAULT_COUNT,
-        3 => match call.integer(2)? {
-            -1 => usize::MAX,
-            count => usize::try_from(count).map_err(|_| BAD_COUNT)?,
+        3 => match integer::parse(call.arg(2)) {
+            Some(-1) => usize::MAX,
+            count => count.and_then(|count| usize::try_from(count).ok()).ok_or(BAD_COUNT)?,
         },
         _ => return Err(crate::error::wrong_arity(call.name())),
     };
@@ -68,4 +72,75 @@ fn reset(call: &mut Call<'_>) -> Result {
     call.engine.slowlog.reset();
     call.reply.ok();
     Ok(())
+}
+
+fn help(call: &mut Call<'_>) -> Result {
+    crate::commands::print_help(
+        call,
+        &[
+            "GET [<count>]",
+            "    Return the newest <count> entries (default: 10, -1 means all).",
+            "    An entry has these parts:",
+            "    id, time in seconds since 1970, duration in microseconds, arguments,",
+            "    address of the client, name of the client",
+            "LEN",
+            "    Return the number of entries.",
+            "RESET",
+            "    Forget all entries.",
+        ],
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Bench, check};
+
+    #[test]
+    fn slow_commands_are_kept_and_forgotten() {
+        check(
+            "
+            > SLOWLOG GET
+            (empty array)
+            > CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 2
+            OK
+            > ECHO v
+            \"v\"
+            > SLOWLOG GET 1
+            1) 1) (integer) 1
+               2) (integer) 1700000000
+               3) (integer) 0
+               4) 1) \"ECHO\"
+                  2) \"v\"
+               5) \"127.0.0.1:1\"
+               6) \"\"
+            > SLOWLOG LEN
+            (integer) 2
+            > CONFIG SET slowlog-log-slower-than -1
+            OK
+            > SLOWLOG RESET
+            OK
+            > SLOWLOG LEN
+            (integer) 0
+            > SLOWLOG GET x
+            (error) ERR count should be greater than or equal to -1
+            > SLOWLOG GET -2
+            (error) ERR count should be greater than or equal to -1
+            > SLOWLOG GET -1
+            (empty array)
+            ",
+        );
+    }
+
+    #[test]
+    fn passwords_are_not_kept() {
+        let mut bench = Bench::new();
+        bench.check("> CONFIG SET slowlog-log-slower-than 0\nOK\n> CONFIG SET hz 20 requirepass secret\nOK");
+        bench.run(0, "AUTH default secret");
+        bench.run(0, "HELLO 2 AUTH default secret SETNAME me");
+        let text = bench.run(0, "SLOWLOG GET -1");
+        assert!(!text.contains("secret"), "{text}");
+        assert_eq!(text.matches("(redacted)").count(), 5);
+        assert!(text.contains("\"me\"") && text.contains("\"20\""));
+    }
 }
