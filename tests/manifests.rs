@@ -16,14 +16,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("log", &[]),
     ("shard", &["engine", "log"]),
     ("net", &[]),
-    ("server", &["net", "shard", "engine", "log"]),
-    ("sim", &["server", "net", "shard", "engine", "log"]),
-    ("jepsen", &["sim", "server", "net", "shard", "engine", "log"]),
-    ("tests", &["server", "net", "shard", "engine", "log"]),
+    ("check", &[]),
+    ("server", &["check", "net", "shard", "engine", "log"]),
+    ("sim", &["check", "server", "net", "shard", "engine", "log"]),
+    ("jepsen", &["check", "server", "net", "shard", "engine", "log"]),
+    ("tests", &["check", "server", "net", "shard", "engine", "log"]),
 ];
 
 /// Crates without runtime, files, sockets, clocks, threads or randomness of the system.
-const PURE: &[&str] = &["engine", "log", "shard"];
+const PURE: &[&str] = &["engine", "log", "shard", "check"];
 
 /// What would bring such things in.
 const RUNTIMES: &[&str] = &[
