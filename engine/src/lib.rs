@@ -22,6 +22,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod node;
 pub mod number;
+pub mod rdb;
 pub mod resp;
 pub mod session;
 pub mod slot;

@@ -24,7 +24,7 @@ pub use undo::UndoList;
 use crate::effect::Effect;
 use crate::error::{Result, WRONG_TYPE};
 use crate::hash::{HashKey, KeyHash};
-use crate::keyspace::{Databases, Entry, Keyspace};
+use crate::keyspace::{Databases, Entry, Keyspace, digest};
 use crate::value::StringRef;
 use crate::value::{Hash, HashLimits, Value};
 use recorder::Recorder;
@@ -496,10 +496,7 @@ impl Data {
 
     /// Digest of the logical content of all databases.
     pub fn digest(&self) -> u128 {
-        let digests = self.databases.iter().enumerate().map(|(number, keyspace)| {
-            keyspace.digest().rotate_left(number as u32 * 7).wrapping_mul(number as u128 * 2 + 1)
-        });
-        digests.fold(0, u128::wrapping_add)
+        digest::combine(self.databases.iter().map(Keyspace::digest))
     }
 
     /// Records the shard's first effect.

@@ -14,7 +14,7 @@
 //! tables depend on their history, by at most a factor of eight (a table shrinks at an eighth).
 
 mod databases;
-mod digest;
+pub(crate) mod digest;
 mod entry;
 mod expires;
 mod place;
