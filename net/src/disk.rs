@@ -1,6 +1,6 @@
 //! What the log and small state files need of a disk.
 //!
-//! Lives here: the traits [`Disk`] and [`LogFile`], and [`Fence`], which keeps a file failed once it has failed.
+//! Lives here: the traits [`Disk`], [`LogFile`] and [`Draft`], and [`Fence`], which keeps a file failed once it has failed.
 //! Not here: files of the operating system (`real`), the simulated disk (`simdisk`), formats.
 //!
 //! Invariant: a completed write is durable, and after one failed write or sync nothing more is promised
@@ -51,8 +51,30 @@ pub trait Disk {
     /// Replaces a small file: after a crash it holds either the old content or all of the new one.
     fn write_file_atomic(&self, name: &str, bytes: Vec<u8>) -> LocalFuture<'static, io::Result<()>>;
 
+    /// Begins a file of unknown length. It has a name only after [`Draft::finish`]; one that is not finished is
+    /// gone at the next opening.
+    fn draft(&self, name: &str) -> LocalFuture<'static, io::Result<Rc<dyn Draft>>>;
+
     /// Bytes that an unprivileged process may still write.
     fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// Reads a whole file on a thread that may stand still; what it finds it keeps to itself.
+pub type ReadJob = Box<dyn FnOnce(&mut dyn io::Read) + Send>;
+
+/// A large file in the making. Its operations happen in the order of their calls, beside those of other files.
+pub trait Draft {
+    /// Adds bytes at the end; they are durable when the future completes. Gives the buffer back for reuse.
+    fn append(&self, bytes: Vec<u8>) -> LocalFuture<'static, io::Result<Vec<u8>>>;
+
+    /// Reads what was appended from the start.
+    fn read_through(&self, job: ReadJob) -> LocalFuture<'static, io::Result<()>>;
+
+    /// Gives the file its name, replacing a file of that name, durably. Nothing is appended any more.
+    fn finish(&self) -> LocalFuture<'static, io::Result<()>>;
+
+    /// Removes what there is.
+    fn abandon(&self) -> LocalFuture<'static, io::Result<()>>;
 }
 
 /// One open file of fixed place, written in pieces that are durable when the call completes.

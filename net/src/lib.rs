@@ -9,7 +9,7 @@
 //! | [`Host`] | what one node sees: clock, random streams, sockets, disk, facts. Passed down, never global, so that many nodes live in one simulated process |
 //! | [`spawn`], [`sleep`], [`timeout`], [`yield_now`], [`select!`], [`Notify`], [`oneshot`], [`mpsc`] | tasks and waiting, on the thread of the caller |
 //! | [`Conn`], [`Listener`] | TCP, usable through `&self` by a reading and a writing task at once |
-//! | [`disk`] | the traits [`Disk`] and [`LogFile`]: durable when the future completes |
+//! | [`disk`] | the traits [`Disk`], [`LogFile`] and [`Draft`]: durable when the future completes |
 //! | [`trace`] | rolling hash over a run's events, for comparing two runs of one seed |
 //! | [`random`] | seeds of the random streams |
 //! | [`facts`] | process id, host name, memory, signals |
@@ -45,7 +45,7 @@ pub use sim::{
     ShutdownSignals, Sleep, World, WorldOptions, simulate, sleep, spawn, stopwatch_ns, timeout,
 };
 
-pub use disk::{Disk, LocalFuture, LogFile};
+pub use disk::{Disk, Draft, LocalFuture, LogFile, ReadJob};
 pub use facts::{ProcessFacts, ProcessUsage, ShutdownSignal};
 pub use rand_chacha::ChaCha8Rng;
 pub use tokio::sync::{Notify, mpsc, oneshot};

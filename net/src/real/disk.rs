@@ -2,14 +2,15 @@
 //!
 //! Lives here: [`RealDisk`] and its files. Not here: the threads (`worker`), what is in the files.
 //!
-//! Three threads per directory, each started when first needed: one only writes to log files, one makes
-//! (zeroes) new files so that the writer never waits for that, one does everything else.
+//! Four threads per directory, each started when first needed: one only writes to log files, one makes
+//! (zeroes) new files so that the writer never waits for that, one writes and reads back large files in the
+//! making, one does everything else.
 //!
 //! Invariant: log files are open with O_DSYNC, so that a write has returned only when it is on the medium.
 
 use super::system;
 use super::worker::Worker;
-use crate::disk::{Fence, LOCK_NAME, PARTIAL_SUFFIX, check_name};
+use crate::disk::{Draft, Fence, LOCK_NAME, PARTIAL_SUFFIX, ReadJob, check_name};
 use crate::{Disk, LocalFuture, LogFile};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -34,6 +35,7 @@ pub struct RealDisk {
 struct Workers {
     writer: Worker,
     allocator: Worker,
+    drafts: Worker,
     files: Worker,
 }
 
@@ -69,6 +71,7 @@ impl RealDisk {
         let workers = Workers {
             writer: Worker::new("log-writer"),
             allocator: Worker::new("allocator"),
+            drafts: Worker::new("drafts"),
             files: Worker::new("files"),
         };
         Self { directory: directory.into(), workers: Rc::new(workers), lock }
@@ -169,9 +172,98 @@ impl Disk for RealDisk {
         })
     }
 
+    fn draft(&self, name: &str) -> LocalFuture<'static, io::Result<Rc<dyn Draft>>> {
+        let owned = name.to_owned();
+        let file = self.on_files(&self.workers.drafts, true, move |directory| {
+            check_name(&owned)?;
+            begin_draft(&directory.join(format!("{owned}{PARTIAL_SUFFIX}")))
+        });
+        let (directory, name, lock) = (Arc::clone(&self.directory), name.to_owned(), self.lock.clone());
+        let workers = Rc::clone(&self.workers);
+        Box::pin(async move {
+            let file = file.await?;
+            let shared = DraftShared { file, fence: Fence::default(), directory, name, _lock: lock };
+            let draft: Rc<dyn Draft> = Rc::new(RealDraft { shared: Arc::new(shared), workers });
+            Ok(draft)
+        })
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         system::free_bytes(&self.directory)
     }
+}
+
+struct DraftShared {
+    file: File,
+    fence: Fence,
+    directory: Arc<Path>,
+    name: String,
+    /// The directory stays locked while the file may still be written.
+    _lock: Option<Arc<File>>,
+}
+
+impl DraftShared {
+    fn partial(&self) -> PathBuf {
+        self.directory.join(format!("{}{PARTIAL_SUFFIX}", self.name))
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.fence.check()?;
+        let mut file = &self.file;
+        self.fence.watch(file.write_all(bytes).and_then(|()| self.file.sync_data()))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
+    fn read_through(&self, job: ReadJob) -> io::Result<()> {
+        self.fence.check()?;
+        // What is in the page cache proves nothing about the medium.
+        system::drop_cached(&self.file);
+        let mut file = File::open(self.partial())?;
+        job(&mut file);
+        Ok(())
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.fence.check()?;
+        self.fence.watch(
+            self.file
+                .sync_all()
+                .and_then(|()| rename_file(&self.partial(), &self.directory.join(&self.name)))
+                .and_then(|()| sync_directory(&self.directory)),
+        )
+    }
+}
+
+struct RealDraft {
+    shared: Arc<DraftShared>,
+    workers: Rc<Workers>,
+}
+
+impl Draft for RealDraft {
+    fn append(&self, bytes: Vec<u8>) -> LocalFuture<'static, io::Result<Vec<u8>>> {
+        let shared = Arc::clone(&self.shared);
+        self.workers.drafts.submit(move || shared.append(&bytes).map(|()| bytes))
+    }
+
+    fn read_through(&self, job: ReadJob) -> LocalFuture<'static, io::Result<()>> {
+        let shared = Arc::clone(&self.shared);
+        self.workers.drafts.submit(move || shared.read_through(job))
+    }
+
+    fn finish(&self) -> LocalFuture<'static, io::Result<()>> {
+        let shared = Arc::clone(&self.shared);
+        self.workers.drafts.submit(move || shared.finish())
+    }
+
+    fn abandon(&self) -> LocalFuture<'static, io::Result<()>> {
+        let shared = Arc::clone(&self.shared);
+        self.workers.drafts.submit(move || remove_file(&shared.partial()))
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
+fn begin_draft(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).open(path)
 }
 
 /// What the threads share of an open file.

@@ -44,6 +44,18 @@ pub fn wall_us() -> u64 {
     seconds * 1_000_000 + nanoseconds / 1_000
 }
 
+/// Asks the kernel to forget what it holds of a file whose content is on the medium: the next read is one of the
+/// medium. Only a hint.
+pub fn drop_cached(file: &impl AsFd) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: no memory is involved; the descriptor is open for the length of the call.
+    unsafe {
+        libc::posix_fadvise(file.as_fd().as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED)
+    };
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
+}
+
 /// Fills `bytes` from the kernel's generator.
 pub fn fill_random(bytes: &mut [u8; 32]) {
     // SAFETY: the pointer is valid for the length given, which is below the 256 bytes that getentropy allows.

@@ -7,7 +7,7 @@
 
 use super::time::pause_ns;
 use super::world::{NodeId, Shared};
-use crate::disk::{Fence, PARTIAL_SUFFIX, check_name};
+use crate::disk::{Draft, Fence, PARTIAL_SUFFIX, ReadJob, check_name};
 use crate::random::mix;
 use crate::simdisk::{FileId, Operation, SimDisk};
 use crate::{Disk, LocalFuture, LogFile, Notify, oneshot};
@@ -34,6 +34,7 @@ struct Inner {
     is_writable: bool,
     writer: Worker,
     allocator: Worker,
+    drafts: Worker,
     files: Worker,
 }
 
@@ -45,7 +46,7 @@ impl Drop for Inner {
                 node.locked_directories.remove(&self.directory);
             }
         });
-        [&self.writer, &self.allocator, &self.files].into_iter().for_each(Worker::close);
+        [&self.writer, &self.allocator, &self.drafts, &self.files].into_iter().for_each(Worker::close);
     }
 }
 
@@ -129,6 +130,7 @@ impl NodeDisk {
             is_writable,
             writer: Worker::start(),
             allocator: Worker::start(),
+            drafts: Worker::start(),
             files: Worker::start(),
         };
         Self { inner: Rc::new(inner) }
@@ -307,8 +309,74 @@ impl Disk for NodeDisk {
         })
     }
 
+    fn draft(&self, name: &str) -> LocalFuture<'static, io::Result<Rc<dyn Draft>>> {
+        self.submit(&self.inner.drafts, true, name, |inner, path| async move {
+            let partial = format!("{path}{PARTIAL_SUFFIX}");
+            let file = inner.step("disk.create", Operation::Names, |core| core.create(&partial)).await?;
+            inner.core.borrow_mut().opened(file);
+            let open = Open { inner, file, fence: Fence::default() };
+            let draft: Rc<dyn Draft> = Rc::new(NodeDraft { open: Rc::new(open), path });
+            Ok(draft)
+        })
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(self.inner.core.borrow().free_bytes())
+    }
+}
+
+struct NodeDraft {
+    open: Rc<Open>,
+    /// The name that it will have.
+    path: String,
+}
+
+impl NodeDraft {
+    fn partial(&self) -> String {
+        format!("{}{PARTIAL_SUFFIX}", self.path)
+    }
+}
+
+impl Draft for NodeDraft {
+    fn append(&self, bytes: Vec<u8>) -> LocalFuture<'static, io::Result<Vec<u8>>> {
+        let open = Rc::clone(&self.open);
+        self.open.inner.drafts.submit(async move {
+            let offset = open.inner.core.borrow().len(open.file)?;
+            open.write(offset, bytes).await
+        })
+    }
+
+    fn read_through(&self, job: ReadJob) -> LocalFuture<'static, io::Result<()>> {
+        let open = Rc::clone(&self.open);
+        self.open.inner.drafts.submit(async move {
+            open.fence.check()?;
+            let file = open.file;
+            let read = |core: &mut SimDisk| core.read(file, 0, usize::MAX);
+            let bytes = open.inner.step("disk.read", Operation::Read, read).await?;
+            job(&mut &bytes[..]);
+            Ok(())
+        })
+    }
+
+    fn finish(&self) -> LocalFuture<'static, io::Result<()>> {
+        let (open, partial, path) = (Rc::clone(&self.open), self.partial(), self.path.clone());
+        self.open.inner.drafts.submit(async move {
+            open.fence.check()?;
+            let inner = &open.inner;
+            let renamed = inner.step("disk.rename", Operation::Names, |core| core.rename(&partial, &path)).await;
+            let outcome = match renamed {
+                Ok(()) => inner.step("disk.sync-names", Operation::Sync, SimDisk::sync_directory).await,
+                Err(error) => Err(error),
+            };
+            open.fence.watch(outcome)
+        })
+    }
+
+    fn abandon(&self) -> LocalFuture<'static, io::Result<()>> {
+        let (open, partial) = (Rc::clone(&self.open), self.partial());
+        self.open.inner.drafts.submit(async move {
+            open.inner.step("disk.remove", Operation::Names, |core| core.remove(&partial)).await
+        })
     }
 }
 
