@@ -114,6 +114,17 @@ pub enum RecoveryError {
         /// Where the log ends.
         last: Position,
     },
+    /// The log begins, or goes on, behind positions that no snapshot here covers.
+    #[error(
+        "the log goes on at position {first}, and nothing here holds what stands between {last} and it",
+        first = .first.0, last = .last.0
+    )]
+    Gap {
+        /// Up to here everything is known.
+        last: Position,
+        /// Where the log goes on.
+        first: Position,
+    },
     /// Sizes that cannot be.
     #[error("impossible sector or segment size")]
     Layout,
@@ -130,6 +141,8 @@ pub struct Tail {
     pub last: (Position, Term),
     /// Entries found beyond the cut, to be written again first.
     pub rewrite: Vec<Entry>,
+    /// Segments that count, with the first position that may follow in each, oldest first.
+    pub live: Vec<(u64, Position)>,
     /// Number of the next segment to be made.
     pub next_segment: u64,
     /// Files that hold nothing of the log, once `rewrite` is written.
@@ -235,7 +248,10 @@ struct Replay {
     at_watermark: (u32, (Position, Term)),
     committed: Position,
     applied: Position,
-    base: Position,
+    base: (Position, Term),
+    /// What was read at the base's position, and hence all after it, is not what the snapshot covers: it was
+    /// never committed, and void since the snapshot came from another member.
+    is_void: bool,
     /// Not known to be committed.
     held: VecDeque<Entry>,
     /// Beyond the watermark, whether given out or not.
@@ -261,7 +277,8 @@ impl Recovery {
                 at_watermark: (0, options.base),
                 committed: options.base.0,
                 applied: options.base.0,
-                base: options.base.0,
+                base: options.base,
+                is_void: false,
                 held: VecDeque::new(),
                 unsure: VecDeque::new(),
                 terms: vec![options.base],
@@ -294,7 +311,7 @@ impl Recovery {
             let wanted = match self.stage {
                 Stage::Heads { index } => self.step_heads(index)?,
                 Stage::Rewritten { index } => self.step_rewritten(index)?,
-                Stage::Load { index } => self.step_load(index),
+                Stage::Load { index } => self.step_load(index)?,
                 Stage::Parse { index, at } => {
                     self.step_parse(index, at, entries)?;
                     return Ok(RecoveryStep::Continue);
@@ -320,9 +337,10 @@ impl Recovery {
     /// What was found. Call it when [`Self::step`] says so.
     pub fn finish(self) -> Result<(Recovered, Report), RecoveryError> {
         assert!(matches!(self.stage, Stage::Finished), "recovery was fed to its end");
-        let Self { options, files, replay, mut report, live, .. } = self;
+        let Self { options, files, mut replay, mut report, live, .. } = self;
         let mutants = options.mutants;
         let hard_state = options.hard_state;
+        replay.end_at_base();
         let (last, last_term) = replay.last;
         if hard_state.committed > last && !mutants.damage_taken_for_tail() {
             return Err(RecoveryError::LostCommitted { committed: hard_state.committed, last });
@@ -337,6 +355,8 @@ impl Recovery {
         let layout = options.layout;
         let last_live = if cut == LogOffset(0) { 0 } else { layout.segment_ending_at(cut) };
         let is_live = |segment: u64| segment <= last_live && live.iter().any(|it| it.head.segment == segment);
+        let still_live = live.iter().filter(|it| it.head.segment <= last_live);
+        let live_firsts = still_live.map(|it| (it.head.segment, it.head.first)).collect();
         let dead: Vec<u64> = files.iter().map(|file| file.segment).filter(|it| !is_live(*it)).collect();
         let void_from = files
             .iter()
@@ -371,6 +391,7 @@ impl Recovery {
                 before,
                 last: before_last,
                 rewrite,
+                live: live_firsts,
                 next_segment: files.last().map_or(1, |file| file.segment + 1),
                 dead,
                 void_from,
@@ -463,19 +484,23 @@ impl Recovery {
                 Some(Err(_)) => return Err(RecoveryError::DamagedHead { segment }),
                 // Cut away below a snapshot, if that reaches so far.
                 None if head.first <= self.options.base.0.next() => None,
+                // Nothing older is left either: it was cut below a snapshot that is not here.
+                None if self.files.iter().all(|file| file.segment > segment) => {
+                    return Err(RecoveryError::Gap { last: self.options.base.0, first: head.first });
+                }
                 None => return Err(RecoveryError::Missing { segment }),
             };
         }
         self.live.reverse();
         if let Some(first) = self.live.first() {
-            self.replay.start(&first.head);
+            self.replay.start(&first.head)?;
         }
         self.report.segments = self.live.len() as u64;
         self.stage = if self.live.is_empty() { Stage::Dead { index: 0 } } else { Stage::Load { index: 0 } };
         Ok(())
     }
 
-    fn step_load(&mut self, index: usize) -> Option<RecoveryStep> {
+    fn step_load(&mut self, index: usize) -> Result<Option<RecoveryStep>, RecoveryError> {
         let Live { head, end } = self.live[index];
         let is_last = index + 1 == self.live.len();
         let file_bytes = self.file_bytes(head.segment);
@@ -483,12 +508,12 @@ impl Recovery {
         let wanted = if is_last { file_bytes.min(end) } else { end };
         let loaded = self.buffer.len() as u64;
         if loaded < wanted {
-            return self.ask(head.segment, loaded, (wanted - loaded).min(READ_BYTES));
+            return Ok(self.ask(head.segment, loaded, (wanted - loaded).min(READ_BYTES)));
         }
         self.loaded = Bytes::from(std::mem::take(&mut self.buffer));
-        self.replay.open(&head);
+        self.replay.open(&head)?;
         self.stage = Stage::Parse { index, at: self.options.layout.sector_bytes as usize };
-        None
+        Ok(None)
     }
 
     fn file_bytes(&self, segment: u64) -> u64 {
@@ -514,8 +539,11 @@ impl Recovery {
                 self.stage = Stage::Load { index: index + 1 };
                 return Ok(());
             }
-            let found = Frame::decode(&layout, &self.loaded[at..], offset)
-                .and_then(|frame| self.replay.check(&frame).map(|()| frame));
+            let found = Frame::decode(&layout, &self.loaded[at..], offset);
+            if let Ok(frame) = &found {
+                self.replay.check_gap(frame)?;
+            }
+            let found = found.and_then(|frame| self.replay.check(&frame).map(|()| frame));
             match found {
                 Ok(frame) => {
                     let payload = self.loaded.slice(at + FRAME_HEAD_BYTES..at + frame.length as usize);
@@ -620,26 +648,75 @@ impl Recovery {
 
 impl Replay {
     /// Begins at the first segment that counts.
-    fn start(&mut self, head: &SegmentHead) {
+    fn start(&mut self, head: &SegmentHead) -> Result<(), RecoveryError> {
         let before_first = Position(head.first.0.saturating_sub(1));
-        if before_first > self.last.0 || head.cut == LogOffset(0) {
-            return;
+        if head.cut != LogOffset(0) {
+            if before_first > self.base.0 {
+                return Err(RecoveryError::Gap { last: self.base.0, first: head.first });
+            }
+            self.last = (before_first, Term(head.term_before));
         }
-        self.last = (before_first, Term(head.term_before));
+        Ok(())
     }
 
-    fn open(&mut self, head: &SegmentHead) {
+    fn open(&mut self, head: &SegmentHead) -> Result<(), RecoveryError> {
+        let before_first = (Position(head.first.0.saturating_sub(1)), Term(head.term_before));
+        if before_first.0 > self.last.0 {
+            // The log went on after a snapshot.
+            if before_first.0 > self.base.0 {
+                return Err(RecoveryError::Gap { last: self.last.0, first: head.first });
+            }
+            self.last = before_first;
+        }
+        if before_first.0 == self.base.0 && head.cut != LogOffset(0) {
+            if before_first.1 == self.base.1 && self.is_void {
+                self.is_void = false;
+                self.unsure.clear();
+                self.last = before_first;
+            } else if before_first.1 != self.base.1 {
+                self.become_void();
+            }
+        }
         self.before = head.before;
         if head.watermark >= self.watermark {
             self.watermark = head.watermark;
             self.at_watermark = (head.before, self.last);
             self.forget_sure();
         }
+        Ok(())
+    }
+
+    /// What stands after the base from here on does not follow it.
+    fn become_void(&mut self) {
+        self.is_void = true;
+        self.held.clear();
+        self.unsure.clear();
+        self.terms.truncate(1);
+    }
+
+    /// The log ends before what the snapshot covers, or does not follow it: it goes on after the snapshot.
+    fn end_at_base(&mut self) {
+        if self.last.0 >= self.base.0 && !self.is_void {
+            return;
+        }
+        self.become_void();
+        self.last = self.base;
+        self.at_watermark.1 = self.base;
     }
 
     /// What lies below the watermark need not be written again.
     fn forget_sure(&mut self) {
         while self.unsure.pop_front_if(|(offset, _)| *offset < self.watermark).is_some() {}
+    }
+
+    /// A frame that is whole, in its place and in the chain, while positions before it are missing: no torn tail,
+    /// the log really begins behind them.
+    fn check_gap(&self, frame: &Frame) -> Result<(), RecoveryError> {
+        let is_entry = matches!(frame.kind, crate::frame::FrameKind::Entry(_));
+        if is_entry && frame.before == self.before && frame.position > self.last.0.next() {
+            return Err(RecoveryError::Gap { last: self.last.0, first: frame.position });
+        }
+        Ok(())
     }
 
     /// Whether the frame can follow what was read.
@@ -648,11 +725,11 @@ impl Replay {
             return Err(FrameError::Misplaced("it does not follow the frame before it"));
         }
         let is_entry = matches!(frame.kind, crate::frame::FrameKind::Entry(_));
-        if is_entry && (frame.position > self.last.0.next() || frame.position == Position::ZERO) {
-            return Err(FrameError::Misplaced("positions before it are missing"));
+        if is_entry && frame.position == Position::ZERO {
+            return Err(FrameError::Misplaced("positions begin at one"));
         }
         // Below the base anything may have been superseded before the snapshot was made.
-        if is_entry && frame.position <= self.applied && frame.position > self.base {
+        if is_entry && frame.position <= self.applied && frame.position > self.base.0 {
             return Err(FrameError::Misplaced("it supersedes a committed entry"));
         }
         Ok(())
@@ -680,6 +757,17 @@ impl Replay {
 
     fn append(&mut self, entry: Entry) {
         if entry.position <= self.applied {
+            self.last = (entry.position, entry.term);
+            if self.last.0 == self.base.0 {
+                if self.last.1 != self.base.1 {
+                    self.become_void();
+                } else {
+                    self.is_void = false;
+                }
+            }
+            return;
+        }
+        if self.is_void {
             self.last = (entry.position, entry.term);
             return;
         }

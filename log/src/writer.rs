@@ -37,6 +37,8 @@ pub struct Written {
 #[derive(Debug)]
 pub struct Writer {
     layout: Layout,
+    /// Segments of the log with the first position that may follow in each, the current one last.
+    segments: VecDeque<(u64, Position)>,
     queue: VecDeque<Entry>,
     /// What the queue takes at worst: every frame in a write of its own.
     queued_bytes: u64,
@@ -90,6 +92,7 @@ impl Writer {
             queue.iter().map(|entry| layout.padded(stride_of(entry.payload.len()) as u64)).sum();
         Self {
             layout,
+            segments: tail.live.into(),
             rewriting: !queue.is_empty(),
             queue,
             queued_bytes,
@@ -244,6 +247,25 @@ impl Writer {
         std::mem::take(&mut self.places)
     }
 
+    /// Lets go of the segments that hold nothing after `position`, which a snapshot covers; their files may be
+    /// removed. The segment that follows them is durable with its head.
+    pub fn cut(&mut self, position: Position) -> Vec<u64> {
+        let mut cut = Vec::new();
+        while let [_, (next, first), ..] = *self.segments.make_contiguous() {
+            if first > position.next() || self.durable <= self.layout.start_of(next) {
+                break;
+            }
+            cut.extend(self.segments.pop_front().map(|(segment, _)| segment));
+        }
+        cut
+    }
+
+    /// The first position that the log's files may still have.
+    #[must_use]
+    pub fn first(&self) -> Option<Position> {
+        self.segments.front().map(|(_, first)| *first)
+    }
+
     /// The largest payload that fits a segment.
     #[must_use]
     pub fn payload_bytes_max(layout: &Layout) -> u64 {
@@ -334,8 +356,9 @@ impl Writer {
         self.before = frame.encode(&self.layout, &entry.payload, bytes);
     }
 
-    fn head_of(&self, segment: u64) -> SegmentHead {
+    fn head_of(&mut self, segment: u64) -> SegmentHead {
         let first = self.queue.front().map_or(self.last.0.next(), |entry| entry.position);
+        self.segments.push_back((segment, first));
         SegmentHead {
             segment,
             first,

@@ -5,7 +5,7 @@
 
 use crate::node::Node;
 use ramkeep_engine::LogFacts;
-use ramkeep_log::{Layout, Output, Written};
+use ramkeep_log::{Layout, Output, SegmentFile, Written};
 use ramkeep_net::{Disk, LogFile};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -40,19 +40,24 @@ pub struct LogDriver {
     vote: Rc<dyn LogFile>,
     /// Segments made by this process: the ones it may write.
     open: RefCell<BTreeMap<u64, Segment>>,
-    /// Bytes and number of the segments found at the start.
-    found: Cell<(u64, u64)>,
+    /// Bytes of the segments found at the start.
+    found: RefCell<BTreeMap<u64, u64>>,
     saves_in_flight: Cell<u64>,
 }
 
 impl LogDriver {
-    pub fn new(disk: Rc<dyn Disk>, layout: Layout, vote: Rc<dyn LogFile>, found: (u64, u64)) -> LogDriver {
+    pub fn new(
+        disk: Rc<dyn Disk>,
+        layout: Layout,
+        vote: Rc<dyn LogFile>,
+        found: &[SegmentFile],
+    ) -> LogDriver {
         LogDriver {
             disk,
             layout,
             vote,
             open: RefCell::default(),
-            found: Cell::new(found),
+            found: RefCell::new(found.iter().map(|file| (file.segment, file.bytes)).collect()),
             saves_in_flight: Cell::new(0),
         }
     }
@@ -64,6 +69,7 @@ impl LogDriver {
             Output::Prepare { segment, bytes } => self.prepare(node, segment, bytes),
             Output::SaveHardState { generation, slot, bytes } => self.save(node, generation, slot, bytes),
             Output::Discard { segments, cut } => self.discard(node, segments, cut),
+            Output::Cut { segments } => self.cut(segments),
             // A single voter has nobody to send to, and its readers never lag.
             Output::Send { .. } | Output::Fetch { .. } | Output::ReadReady { .. } => {}
             Output::Committed { .. } | Output::RoleChanged { .. } | Output::Fenced { .. } => {
@@ -135,12 +141,35 @@ impl LogDriver {
         });
     }
 
+    /// Removes segments that a snapshot covers.
+    fn cut(&self, segments: Vec<u64>) {
+        for segment in &segments {
+            self.open.borrow_mut().remove(segment);
+            self.found.borrow_mut().remove(segment);
+        }
+        let disk = Rc::clone(&self.disk);
+        ramkeep_net::spawn(async move {
+            for segment in segments {
+                if let Err(error) = disk.remove(&segment_name(segment)).await {
+                    tracing::warn!(segment, %error, "a segment that was cut stays");
+                }
+            }
+            if let Err(error) = disk.sync_dir().await {
+                tracing::debug!(%error, "removed names may come back");
+            }
+        });
+    }
+
     fn discard(&self, node: &Rc<Node>, segments: Vec<u64>, cut: Option<(u64, u64)>) {
         let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
         ramkeep_net::spawn(async move {
             for segment in segments {
                 let is_ours = node.log.open.borrow().contains_key(&segment);
-                if !is_ours && let Err(error) = disk.remove(&segment_name(segment)).await {
+                if is_ours {
+                    continue;
+                }
+                node.log.found.borrow_mut().remove(&segment);
+                if let Err(error) = disk.remove(&segment_name(segment)).await {
                     tracing::debug!(segment, %error, "a dead segment stays");
                 }
             }
@@ -162,10 +191,10 @@ impl LogDriver {
     }
 
     pub(crate) fn refresh(&self, facts: &mut LogFacts) {
-        let (found_bytes, found) = self.found.get();
-        let open = self.open.borrow();
-        facts.log_bytes = found_bytes + open.values().map(|segment| segment.bytes).sum::<u64>();
-        facts.segments = found + open.len() as u64;
+        let (found, open) = (self.found.borrow(), self.open.borrow());
+        let open_bytes: u64 = open.values().map(|segment| segment.bytes).sum();
+        facts.log_bytes = found.values().sum::<u64>() + open_bytes;
+        facts.segments = (found.len() + open.len()) as u64;
         facts.free_disk_bytes = self.disk.free_bytes().unwrap_or(0);
     }
 }

@@ -149,8 +149,7 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
         stopwatch: options.stopwatch,
     });
     let vote = directory.disk.open(VOTE_FILE).await.map_err(StartError::Directory)?;
-    let found = (directory.log_bytes, directory.segments.len() as u64);
-    let log = LogDriver::new(Rc::clone(&directory.disk), directory.layout, vote, found);
+    let log = LogDriver::new(Rc::clone(&directory.disk), directory.layout, vote, &directory.segments);
     let mut shard_options = options.shard;
     shard_options.withheld_bytes_max =
         usize::try_from(engine.config.settings().withheld_replies_bytes_max).unwrap_or(usize::MAX);

@@ -70,6 +70,8 @@ pub struct Replica {
     fetching: Option<Fetch>,
     is_active: bool,
     rewritten_entries: u64,
+    /// A verified snapshot held here covers everything up to this position.
+    covered: Position,
     /// What to discard once the first write is done.
     discard: Option<Output>,
     next_tick_ns: u64,
@@ -132,6 +134,7 @@ impl Replica {
             fetching: None,
             is_active: false,
             rewritten_entries,
+            covered: recovered.base,
             discard,
             next_tick_ns: now_ns + options.tick_ns(),
             held_off_until_ns: now_ns + held_off_ns,
@@ -363,7 +366,8 @@ impl Replica {
                 self.raw.store().place_of(fetch.from).is_none_or(|place| {
                     place != crate::types::LogOffset(layout.start_of(segment).0 + offset)
                 });
-            if !superseded {
+            let is_cut = fetch.from <= self.raw.store().base();
+            if !superseded && !is_cut {
                 self.fence(FenceReason::FetchFailed);
             }
             return;
@@ -396,6 +400,22 @@ impl Replica {
         self.promises.make(promise);
         self.raw.transfer_leader(to.0);
         true
+    }
+
+    /// A snapshot of the state after `position`, which was committed and is durable here, is held in this very
+    /// directory, verified and durable with its name. The log below it is let go, whole segments at a time.
+    pub fn snapshot_held(&mut self, position: Position) {
+        assert!(
+            position <= self.committed() && position <= self.persisted(),
+            "a snapshot is of what is committed and durable here"
+        );
+        self.covered = self.covered.max(position);
+    }
+
+    /// Position before the first that the log can still give.
+    #[must_use]
+    pub fn base(&self) -> Position {
+        self.raw.store().base()
     }
 
     /// Asks for the last mark before an orderly stop; the replica is [`Self::is_idle`] when it is written.
@@ -546,7 +566,22 @@ impl Replica {
         self.promises.poll(outputs);
         if self.writer.has_begun() {
             outputs.extend(self.discard.take());
+            self.cut(outputs);
         }
+    }
+
+    /// Lets go of segments that the snapshot covers, once everything in them was handed out.
+    fn cut(&mut self, outputs: &mut Vec<Output>) {
+        if self.covered > Position(self.raw.raft.raft_log.applied) {
+            return;
+        }
+        let segments = self.writer.cut(self.covered);
+        if segments.is_empty() {
+            return;
+        }
+        let first = self.writer.first().expect("the current segment stays");
+        self.raw.mut_store().cut_to(Position(first.0 - 1));
+        outputs.push(Output::Cut { segments });
     }
 
     fn poll_fetch(&mut self, outputs: &mut Vec<Output>) {

@@ -54,6 +54,11 @@ pub enum Output {
         /// Segment whose bytes from this length on are void.
         cut: Option<(u64, u64)>,
     },
+    /// Remove these segments: a snapshot held here covers all that is in them. May fail without harm.
+    Cut {
+        /// Segments that the log does not begin with any more.
+        segments: Vec<u64>,
+    },
     /// Write durably to slot × sector size of the vote file, then call [`crate::Replica::saved`]; on any error
     /// [`crate::Replica::save_failed`].
     SaveHardState {

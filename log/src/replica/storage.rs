@@ -122,6 +122,23 @@ impl Storage {
         }
     }
 
+    /// Position before the first that can still be read.
+    pub fn base(&self) -> Position {
+        self.base
+    }
+
+    /// Forgets everything up to `base`, whose files are gone.
+    pub fn cut_to(&mut self, base: Position) {
+        let Some(term) = self.term_of(base).filter(|_| base > self.base) else { return };
+        self.base = base;
+        self.terms.retain(|(from, _)| *from > base);
+        self.terms.insert(0, (base, term));
+        while self.cache.front().is_some_and(|entry| entry.position <= base) {
+            let cut = self.cache.pop_front().expect("the front was looked at");
+            self.cache_bytes -= size_of_entry(&cut);
+        }
+    }
+
     /// Takes the fetch that Raft is waiting for.
     pub fn take_wanted(&mut self) -> Option<Fetch> {
         self.wanted.get_mut().take()

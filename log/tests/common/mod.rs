@@ -45,6 +45,9 @@ pub struct Disk {
     /// Written, not synced: segment, offset, bytes.
     pub in_flight: Option<(u64, u64, Vec<u8>)>,
     pub saving: Option<(u64, usize, Vec<u8>)>,
+    /// What a snapshot covers, and what it holds.
+    pub snapshot: (Position, Term),
+    pub covered: Vec<CommittedEntry>,
     /// In the page cache only, since the process that wrote them died: what was there before, per write.
     unsynced: Vec<(Place, Vec<u8>)>,
 }
@@ -140,10 +143,10 @@ pub fn recover_with(
     mutants: Mutants,
 ) -> Result<(Vec<CommittedEntry>, Recovered, Report), RecoveryError> {
     let hard_state = HardState::read(&layout(), member, &disk.vote).expect("the vote file is good");
-    let base = (Position(0), Term(0));
+    let base = disk.snapshot;
     let options = RecoveryOptions { layout: layout(), hard_state, base, mutants };
     let mut recovery = Recovery::new(options, &disk.files())?;
-    let mut entries = Vec::new();
+    let mut entries = disk.covered.clone();
     loop {
         match recovery.step(&mut entries)? {
             RecoveryStep::Read { segment, offset, bytes } => {
@@ -288,6 +291,11 @@ impl Node {
                     self.disk.segments.get_mut(&segment).unwrap().truncate(bytes as usize);
                 }
             }
+            Output::Cut { segments } => {
+                for segment in segments {
+                    self.disk.segments.remove(&segment).expect("what is cut was there");
+                }
+            }
             Output::Committed { entries } => self.committed.extend(entries),
             Output::RoleChanged { role, term } => self.roles.push((role, term)),
             Output::ReadReady { context, position } => self.reads.push((context, position)),
@@ -323,6 +331,20 @@ impl Node {
             self.sync_log(now_ns);
             self.run(now_ns);
         }
+    }
+
+    /// Holds a snapshot of all that is committed and durable here, and says so.
+    pub fn snapshot(&mut self) {
+        self.make_snapshot();
+        self.replica.snapshot_held(self.disk.snapshot.0);
+    }
+
+    /// Holds such a snapshot; the process does not get to saying so.
+    pub fn make_snapshot(&mut self) {
+        let position = self.committed.last().map_or(Position::ZERO, |entry| entry.position);
+        let term = self.replica.term_of(position).unwrap();
+        self.disk.snapshot = (position, term);
+        self.disk.covered = self.committed.clone();
     }
 
     pub fn payloads(&self) -> Vec<Vec<u8>> {

@@ -363,7 +363,8 @@ impl Draft for NodeDraft {
         self.open.inner.drafts.submit(async move {
             open.fence.check()?;
             let inner = &open.inner;
-            let renamed = inner.step("disk.rename", Operation::Names, |core| core.rename(&partial, &path)).await;
+            let renamed =
+                inner.step("disk.rename", Operation::Names, |core| core.rename(&partial, &path)).await;
             let outcome = match renamed {
                 Ok(()) => inner.step("disk.sync-names", Operation::Sync, SimDisk::sync_directory).await,
                 Err(error) => Err(error),
