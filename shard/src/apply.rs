@@ -58,8 +58,9 @@ impl Shard {
                 Some(executed) if executed.term == entry.term => self.applied = entry.position,
                 Some(_) => {
                     // What this replica executed was overwritten: memory is no prefix of the log.
+                    let overwritten = entry.position;
                     self.deferred.push(entry);
-                    self.forget_executed(outputs);
+                    self.forget_executed(overwritten, outputs);
                 }
                 None => {
                     if let Err(error) = self.apply(&entry, now) {
@@ -69,7 +70,7 @@ impl Shard {
                 }
             }
         }
-        if self.state == State::Frozen && self.executed.is_none_or(|executed| self.applied >= executed.last) {
+        if self.state == State::Frozen && !self.is_ahead_of_applied() {
             self.proposed.clear();
             self.engine.data.commit_all();
             self.state = State::Following;
@@ -118,9 +119,16 @@ impl Shard {
         outcome.map_err(|error| ReplayError::Apply { position, error })
     }
 
-    /// An entry known to be committed, read from the log, in order.
+    /// An entry read from the log, in order; at the first start one that is known to be committed.
     pub fn replay(&mut self, entry: &CommittedEntry, now: Now) -> Result<(), ReplayError> {
+        if matches!(self.state, State::Fenced(_)) {
+            return Ok(());
+        }
         assert_eq!(self.state, State::Replaying, "entries are replayed into a replica that serves nothing");
+        if entry.position > self.rebuild_until {
+            // The log on disk may hold an entry here that was superseded; the committed one was deferred.
+            return Ok(());
+        }
         self.apply(entry, now)
     }
 }

@@ -82,7 +82,8 @@ pub enum Output {
     Close(SessionId),
     /// Asked for by a command.
     Action(Action),
-    /// Read the log from its start and feed its committed entries to `replay`, then call `replayed`.
+    /// Read the log from its start and feed its entries to [`Shard::replay`], then call [`Shard::replayed`]. Every
+    /// entry that recovery gives out or holds as unapplied may be fed: the shard knows where to stop.
     Rebuild,
     /// The replica can no longer keep its promises; it serves nothing until restarted.
     Fenced(String),
@@ -115,7 +116,7 @@ struct Executed {
 
 /// Where the replica stands.
 #[derive(Clone, Debug, PartialEq)]
-enum State {
+pub enum State {
     /// Applying the log from its start; nothing is served.
     Replaying,
     /// Applies committed entries.
@@ -125,6 +126,7 @@ enum State {
     /// Was leading and holds changes that may still be overwritten: silent until all of them are
     /// committed, or one is not.
     Frozen,
+    /// Serves nothing any more: why.
     Fenced(String),
 }
 
@@ -134,6 +136,8 @@ pub struct Shard {
     replica: Option<Replica>,
     options: Options,
     state: State,
+    /// Term of the leadership in which it executes, or executed last.
+    leading_term: Term,
     clock: ShardClock,
     gate: Gate,
     connections: HashMap<SessionId, Connection, foldhash::fast::FixedState>,
@@ -142,6 +146,8 @@ pub struct Shard {
     parts: Parts,
     /// Last position whose effects are in memory.
     applied: Position,
+    /// A rebuild replays up to here; what is committed later is in `deferred`.
+    rebuild_until: Position,
     /// The log holds its first effect, the key of the keyspace's hash.
     has_genesis: bool,
     /// It has served since the start of the process.
@@ -168,6 +174,7 @@ impl Shard {
             replica: None,
             options,
             state: State::Replaying,
+            leading_term: Term::default(),
             clock: ShardClock::default(),
             gate: Gate::default(),
             connections: HashMap::default(),
@@ -175,6 +182,7 @@ impl Shard {
             executed: None,
             parts: Parts::default(),
             applied: Position::ZERO,
+            rebuild_until: Position(u64::MAX),
             has_genesis: false,
             has_led: false,
             rebuild: None,
@@ -287,5 +295,10 @@ impl Shard {
 
     pub fn is_leading(&self) -> bool {
         self.state == State::Leading
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> &State {
+        &self.state
     }
 }

@@ -27,6 +27,9 @@ impl Shard {
 
     /// All entries known to be committed have been replayed.
     pub fn replayed(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        if matches!(self.state, State::Fenced(_)) {
+            return;
+        }
         assert_eq!(self.state, State::Replaying, "replay ends once");
         self.state = State::Following;
         let deferred = std::mem::take(&mut self.deferred);
@@ -47,6 +50,7 @@ impl Shard {
             && (self.no_room.is_some() || self.room_bytes() >= self.room_wanted());
         if is_ready {
             self.state = State::Leading;
+            self.leading_term = self.replica.as_ref().map_or(self.leading_term, Replica::term);
             self.has_led = true;
             self.refresh_availability();
         }
@@ -58,13 +62,23 @@ impl Shard {
         }
     }
 
+    /// Memory holds what was executed here and not yet handed out by the log.
+    pub(crate) fn is_ahead_of_applied(&self) -> bool {
+        self.executed.is_some_and(|executed| executed.last > self.applied)
+    }
+
     /// Freezes what was executed and not committed; its callers never learn the outcome from us.
     pub(crate) fn role_changed(&mut self, outputs: &mut Vec<Output>) {
-        if self.is_primary() || !matches!(self.state, State::Leading) {
+        let leads_on = self.is_primary()
+            && self.replica.as_ref().is_some_and(|replica| replica.term() == self.leading_term);
+        if leads_on || !matches!(self.state, State::Leading) {
             return;
         }
-        self.state = if self.proposed.is_empty() { State::Following } else { State::Frozen };
+        // Also what is committed and not yet durable here is in memory ahead of the position applied.
+        self.state = if self.is_ahead_of_applied() { State::Frozen } else { State::Following };
         self.refresh_availability();
+        // What others change meanwhile is applied without telling watches.
+        self.engine.data.break_all_watches();
         self.drop_withheld(outputs);
         for id in std::mem::take(&mut self.waiting) {
             self.unblock(id, outputs, |reply| {
@@ -85,20 +99,19 @@ impl Shard {
         }
     }
 
-    /// Executed changes were overwritten: memory is rebuilt from the log.
-    pub(crate) fn forget_executed(&mut self, outputs: &mut Vec<Output>) {
-        if self.state == State::Replaying {
-            return;
-        }
+    /// Executed changes were overwritten, first at `overwritten`: memory is rebuilt from the log.
+    pub(crate) fn forget_executed(&mut self, overwritten: Position, outputs: &mut Vec<Output>) {
         self.proposed.clear();
         self.executed = None;
-        self.begin_rebuild(outputs);
+        self.begin_rebuild(Position(overwritten.0 - 1), outputs);
     }
 
-    fn begin_rebuild(&mut self, outputs: &mut Vec<Output>) {
+    /// Memory is read again from the log, up to what was handed out of it so far.
+    fn begin_rebuild(&mut self, until: Position, outputs: &mut Vec<Output>) {
         self.state = State::Replaying;
         self.engine.data.clear_for_rebuild();
         self.parts = Default::default();
+        self.rebuild_until = until;
         self.applied = Position::ZERO;
         self.has_genesis = false;
         self.refresh_availability();
@@ -117,13 +130,13 @@ impl Shard {
     }
 
     pub(crate) fn try_rebuild(&mut self, outputs: &mut Vec<Output>) {
-        if self.state != State::Leading || !self.proposed.is_empty() || self.has_open_turn() {
+        if self.state != State::Leading || self.is_ahead_of_applied() || self.has_open_turn() {
             return;
         }
         let Some(rebuild) = &mut self.rebuild else { return };
         rebuild.digest = Some(self.engine.data.digest());
         self.executed = None;
-        self.begin_rebuild(outputs);
+        self.begin_rebuild(self.applied, outputs);
     }
 
     /// The log could not be read again.

@@ -105,6 +105,36 @@ impl Disk {
         }
     }
 
+    /// The write in flight becomes durable.
+    pub fn complete_write(&mut self) -> Option<Written> {
+        let (segment, offset, bytes) = self.in_flight.take()?;
+        put(self.segments.get_mut(&segment).unwrap(), offset as usize, &bytes);
+        Some(Written { segment, offset, bytes })
+    }
+
+    /// The save in flight becomes durable; gives its generation.
+    pub fn complete_save(&mut self) -> Option<u64> {
+        let (generation, slot, bytes) = self.saving.take()?;
+        put(&mut self.vote, slot * SECTOR as usize, &bytes);
+        self.unsynced.retain(|(place, _)| *place != (None, slot * SECTOR as usize));
+        Some(generation)
+    }
+
+    pub fn read(&self, segment: u64, offset: u64, bytes: u64) -> Vec<u8> {
+        let file = &self.segments[&segment];
+        let end = file.len().min((offset + bytes) as usize);
+        file[(offset as usize).min(end)..end].to_vec()
+    }
+
+    pub fn discard(&mut self, segments: Vec<u64>, cut: Option<(u64, u64)>) {
+        for segment in segments {
+            self.segments.remove(&segment);
+        }
+        if let Some((segment, bytes)) = cut {
+            self.segments.get_mut(&segment).unwrap().truncate(bytes as usize);
+        }
+    }
+
     fn take_in_flight(&mut self) -> Vec<(Place, Vec<u8>)> {
         let log =
             self.in_flight.take().map(|(segment, offset, bytes)| ((Some(segment), offset as usize), bytes));
@@ -150,9 +180,7 @@ pub fn recover_with(
     loop {
         match recovery.step(&mut entries)? {
             RecoveryStep::Read { segment, offset, bytes } => {
-                let file = &disk.segments[&segment];
-                let end = file.len().min((offset + bytes) as usize);
-                recovery.supply(&file[(offset as usize).min(end)..end]);
+                recovery.supply(&disk.read(segment, offset, bytes));
             }
             RecoveryStep::Continue => {}
             RecoveryStep::Finished => break,
@@ -283,14 +311,7 @@ impl Node {
                 self.disk.segments.insert(segment, vec![0; bytes as usize]);
                 self.replica.prepared(segment, now_ns);
             }
-            Output::Discard { segments, cut } => {
-                for segment in segments {
-                    self.disk.segments.remove(&segment);
-                }
-                if let Some((segment, bytes)) = cut {
-                    self.disk.segments.get_mut(&segment).unwrap().truncate(bytes as usize);
-                }
-            }
+            Output::Discard { segments, cut } => self.disk.discard(segments, cut),
             Output::Cut { segments } => {
                 for segment in segments {
                     self.disk.segments.remove(&segment).expect("what is cut was there");
@@ -300,9 +321,7 @@ impl Node {
             Output::RoleChanged { role, term } => self.roles.push((role, term)),
             Output::ReadReady { context, position } => self.reads.push((context, position)),
             Output::Fetch { segment, offset, bytes, .. } => {
-                let file = &self.disk.segments[&segment];
-                let end = file.len().min((offset + bytes) as usize);
-                let read = file[offset as usize..end].to_vec();
+                let read = self.disk.read(segment, offset, bytes);
                 self.replica.fetched(segment, offset, &read, now_ns);
             }
             Output::Fenced { reason } => self.fenced = Some(reason),
@@ -310,16 +329,13 @@ impl Node {
     }
 
     pub fn sync_log(&mut self, now_ns: u64) {
-        if let Some((segment, offset, bytes)) = self.disk.in_flight.take() {
-            put(self.disk.segments.get_mut(&segment).unwrap(), offset as usize, &bytes);
-            self.replica.written(Written { segment, offset, bytes }, now_ns);
+        if let Some(written) = self.disk.complete_write() {
+            self.replica.written(written, now_ns);
         }
     }
 
     pub fn sync_vote(&mut self, now_ns: u64) {
-        if let Some((generation, slot, bytes)) = self.disk.saving.take() {
-            put(&mut self.disk.vote, slot * SECTOR as usize, &bytes);
-            self.disk.unsynced.retain(|(place, _)| *place != (None, slot * SECTOR as usize));
+        if let Some(generation) = self.disk.complete_save() {
             self.replica.saved(generation, now_ns);
         }
     }

@@ -1,0 +1,555 @@
+//! A shard's replicas in one test: messages are values in a queue, time is a number.
+//!
+//! After every event it checks what must always hold: one primary per term, committed entries equal everywhere,
+//! nothing applied that is not committed, what is acknowledged durable on a majority, and a replica that follows
+//! has exactly the data that the committed log gives.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ramkeep_engine::session::SessionId;
+use ramkeep_engine::time::Now;
+use ramkeep_log::{CommittedEntry, Message, NodeId, Position, ShardId, Term};
+use ramkeep_shard::{Shard, State};
+
+use super::history::{History, Outcome, written};
+use super::{Node, WrongClock, model};
+use crate::log_common::{Disk, Random, recover};
+
+pub const TICK_NS: u64 = 50_000_000;
+
+/// A node that is down: its disk, and what it had acknowledged as durable.
+pub struct Down {
+    pub disk: Disk,
+    durable: BTreeMap<Position, Term>,
+}
+
+/// A connection of a random life, and its calls without an answer.
+struct Connection {
+    node: NodeId,
+    session: SessionId,
+    asked: VecDeque<usize>,
+}
+
+/// Which kinds of faults a life has: a random half of them, so that each is also seen without the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults(u64);
+
+impl Faults {
+    pub fn draw(random: &mut Random) -> Self {
+        Self(random.next())
+    }
+
+    fn has(self, kind: u32) -> bool {
+        self.0 >> kind & 1 == 1
+    }
+}
+
+pub struct Cluster {
+    pub voters: Vec<NodeId>,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub down: BTreeMap<NodeId, Down>,
+    pub messages: Vec<(NodeId, NodeId, Message)>,
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// Processes that stand still: they take no tick, message or call.
+    pub paused: BTreeSet<NodeId>,
+    pub true_ns: u64,
+    pub seed: u64,
+    starts: u64,
+    clocks: BTreeMap<NodeId, WrongClock>,
+    /// Every entry ever committed and known, by position.
+    pub committed: BTreeMap<Position, CommittedEntry>,
+    model: Shard,
+    digests: BTreeMap<Position, u128>,
+    leaders: BTreeMap<Term, NodeId>,
+    /// Highest committed position that each running process has told, and that was found durable on a majority.
+    told: BTreeMap<NodeId, Position>,
+    /// Committed anywhere, as far as any node knew.
+    known: Position,
+    /// What of each running process was last compared with the model.
+    compared: BTreeMap<NodeId, (Position, State)>,
+    pub history: History,
+    connections: Vec<Connection>,
+    /// When cuts and pauses end.
+    mended_at_ns: u64,
+    steps: u64,
+    values: u64,
+    pub frozen_seen: usize,
+    pub rebuilds_seen: usize,
+    pub replies: usize,
+    pub trace: Vec<String>,
+}
+
+pub fn id(number: u32) -> NodeId {
+    NodeId::of(number, 1)
+}
+
+impl Cluster {
+    pub fn new(count: u32, seed: u64) -> Self {
+        let voters: Vec<NodeId> = (1..=count).map(id).collect();
+        let down = voters
+            .iter()
+            .map(|voter| (*voter, Down { disk: Disk::new(*voter), durable: BTreeMap::new() }))
+            .collect();
+        let mut cluster = Self {
+            voters: voters.clone(),
+            nodes: BTreeMap::new(),
+            down,
+            messages: Vec::new(),
+            cut: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            true_ns: 0,
+            seed,
+            starts: 0,
+            clocks: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            model: model(),
+            digests: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            told: BTreeMap::new(),
+            known: Position::ZERO,
+            compared: BTreeMap::new(),
+            history: History::default(),
+            connections: Vec::new(),
+            mended_at_ns: 0,
+            steps: 0,
+            values: 0,
+            frozen_seen: 0,
+            rebuilds_seen: 0,
+            replies: 0,
+            trace: Vec::new(),
+        };
+        cluster.digests.insert(Position::ZERO, cluster.model.engine.data.digest());
+        for voter in voters {
+            cluster.start(voter).unwrap();
+        }
+        cluster
+    }
+
+    /// Every node's clock is wrong by up to one percent, and began elsewhere.
+    pub fn with_wrong_clocks(count: u32, seed: u64) -> Self {
+        let mut random = Random(seed ^ 0xc10c);
+        let mut cluster = Self::new(count, seed);
+        for voter in cluster.voters.clone() {
+            let clock = WrongClock {
+                ahead_ns: random.below(1 << 40),
+                fast_ppm: random.below(20_000) as i64 - 10_000,
+            };
+            cluster.clocks.insert(voter, clock);
+            cluster.stop(voter);
+            cluster.start(voter).unwrap();
+        }
+        cluster
+    }
+
+    pub fn start(&mut self, node: NodeId) -> Result<(), String> {
+        let down = self.down.remove(&node).expect("it is down");
+        self.starts += 1;
+        let seed = self.seed * 1000 + self.starts * 10 + u64::from(node.node());
+        let clock = self.clocks.get(&node).copied().unwrap_or_default();
+        let started = Node::start(down.disk, node, &self.voters, seed, clock, self.true_ns)?;
+        self.nodes.insert(node, started);
+        self.told.insert(node, Position::ZERO);
+        self.compared.remove(&node);
+        self.settle()
+    }
+
+    /// The process ends; its disk keeps what was synced, what was not is in the caller's hand.
+    pub fn stop(&mut self, node: NodeId) -> Option<&mut Disk> {
+        let stopped = self.nodes.remove(&node)?;
+        self.paused.remove(&node);
+        self.rebuilds_seen += stopped.rebuilds;
+        let replica = stopped.replica();
+        let durable = (1..=replica.persisted().0)
+            .filter_map(|position| Some((Position(position), replica.term_of(Position(position))?)))
+            .collect();
+        let connections = std::mem::take(&mut self.connections);
+        self.connections = connections.into_iter().filter(|connection| connection.node != node).collect();
+        self.down.insert(node, Down { disk: stopped.disk, durable });
+        self.down.get_mut(&node).map(|down| &mut down.disk)
+    }
+
+    /// Takes what nodes sent, hears what clients were told, checks what must hold.
+    pub fn settle(&mut self) -> Result<(), String> {
+        self.steps += 1;
+        for (from, node) in &mut self.nodes {
+            node.true_ns = self.true_ns;
+            for (to, message) in node.sent.drain(..) {
+                let mut bytes = Vec::new();
+                message.encode(ShardId(0), &mut bytes);
+                let message =
+                    Message::decode(ShardId(0), &bytes.into()).map_err(|error| error.to_string())?;
+                self.messages.push((*from, to, message));
+            }
+            if let Some(why) = &node.fenced {
+                return Err(format!("{from:?} is fenced: {why}"));
+            }
+        }
+        self.hear_all()?;
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        self.check_durable()?;
+        for (id, node) in &self.nodes {
+            let replica = node.replica();
+            if replica.role() == ramkeep_log::Role::Primary {
+                let leader = *self.leaders.entry(replica.term()).or_insert(*id);
+                if leader != *id {
+                    return Err(format!("{leader:?} and {id:?} lead in {:?}", replica.term()));
+                }
+            }
+            let told = self.told.get_mut(id).expect("it was started");
+            if replica.committed() < *told {
+                return Err(format!("{id:?} takes a commit back"));
+            }
+            *told = replica.committed();
+            let applied = node.shard.applied();
+            if applied > replica.committed() {
+                return Err(format!("{id:?} has applied {applied:?}, which is not committed"));
+            }
+        }
+        let leases = self.nodes.iter().filter(|(_, node)| {
+            let now_ns = node.now().monotonic_ns;
+            node.replica().lease_valid(now_ns)
+        });
+        if leases.count() > 1 {
+            return Err("two leases at once".into());
+        }
+        if self.steps.is_multiple_of(8) { self.compare() } else { Ok(()) }
+    }
+
+    /// What any node knows as committed must be durable on a majority.
+    fn check_durable(&mut self) -> Result<(), String> {
+        let newest = self.nodes.values().max_by_key(|node| node.replica().committed());
+        let Some(node) = newest.filter(|node| node.replica().committed() > self.known) else { return Ok(()) };
+        let replica = node.replica();
+        for position in self.known.0 + 1..=replica.committed().0 {
+            let position = Position(position);
+            let term = replica.term_of(position).ok_or("a committed entry has a term")?;
+            let durable = self
+                .voters
+                .iter()
+                .filter(|voter| match (self.nodes.get(voter), self.down.get(voter)) {
+                    (Some(node), _) => {
+                        node.replica().persisted() >= position
+                            && node.replica().term_of(position) == Some(term)
+                    }
+                    (_, Some(down)) => down.durable.get(&position) == Some(&term),
+                    _ => false,
+                })
+                .count();
+            if durable <= self.voters.len() / 2 {
+                return Err(format!("{position:?} is committed and durable on {durable} disks only"));
+            }
+        }
+        self.known = replica.committed();
+        Ok(())
+    }
+
+    /// Gives the model what was committed since, and compares with it every replica that follows.
+    pub fn compare(&mut self) -> Result<(), String> {
+        let before = self.committed.last_key_value().map_or(Position::ZERO, |(position, _)| *position);
+        let newest = self.nodes.values().map(|node| node.replica().committed()).max().unwrap_or_default();
+        if newest > before {
+            for entry in self.read_committed(before, newest)? {
+                self.history.committed(&entry.payload)?;
+                let now = Now { monotonic_ns: 0, wall_us: 0 };
+                self.model.replay(&entry, now).map_err(|error| error.to_string())?;
+                self.digests.insert(entry.position, self.model.engine.data.digest());
+                self.committed.insert(entry.position, entry);
+            }
+        }
+        for (id, node) in &self.nodes {
+            let place = (node.shard.applied(), node.shard.state().clone());
+            if place.1 != State::Following || self.compared.get(id) == Some(&place) {
+                continue;
+            }
+            if self.digests.get(&place.0) != Some(&node.digest()) {
+                return Err(format!("{id:?} follows and has other data at {:?} than the log gives", place.0));
+            }
+            self.compared.insert(*id, place);
+        }
+        Ok(())
+    }
+
+    /// Entries after `known`, out of any log on disk that holds them in the committed terms.
+    fn read_committed(&self, known: Position, until: Position) -> Result<Vec<CommittedEntry>, String> {
+        let newest = self.nodes.values().max_by_key(|node| node.replica().committed()).expect("one told");
+        let term_of = |position| newest.replica().term_of(position);
+        let disks = self.nodes.values().map(|node| (node.id, &node.disk));
+        let all = disks.chain(self.down.iter().map(|(id, down)| (*id, &down.disk)));
+        for (id, disk) in all {
+            let Ok((entries, recovered, _)) = recover(disk, id) else { continue };
+            let unapplied = recovered.unapplied.into_iter().map(ramkeep_log::Entry::into_committed);
+            let wanted: Vec<CommittedEntry> = entries
+                .into_iter()
+                .chain(unapplied)
+                .filter(|entry| entry.position > known && entry.position <= until)
+                .collect();
+            let are_genuine = wanted.iter().all(|entry| Some(entry.term) == term_of(entry.position));
+            if wanted.len() as u64 == until.0 - known.0 && are_genuine {
+                return Ok(wanted);
+            }
+        }
+        Err(format!("no disk holds the committed entries up to {until:?}"))
+    }
+
+    // --- messages and time -----------------------------------------------------------------------
+
+    pub fn deliver(&mut self, index: usize) -> Result<(), String> {
+        let (from, to, message) = self.messages.remove(index);
+        if self.cut.contains(&(from, to)) {
+            return Ok(());
+        }
+        if let Some(node) = self.nodes.get_mut(&to) {
+            self.trace.push(format!("{} {from:?} {to:?} {}", self.true_ns, message.name()));
+            node.receive(from, message);
+        }
+        self.settle()
+    }
+
+    /// Delivers all messages between nodes that run, and those that follow from them.
+    pub fn deliver_all(&mut self) -> Result<(), String> {
+        self.settle()?;
+        while let Some(index) = self.messages.iter().position(|(_, to, _)| !self.paused.contains(to)) {
+            self.deliver(index)?;
+        }
+        Ok(())
+    }
+
+    /// Time passes for everybody; those that run take a tick.
+    pub fn pass(&mut self, time_ns: u64) -> Result<(), String> {
+        self.true_ns += time_ns;
+        for (id, node) in &mut self.nodes {
+            node.true_ns = self.true_ns;
+            if !self.paused.contains(id) {
+                node.tick();
+            }
+        }
+        self.settle()
+    }
+
+    pub fn ticks(&mut self, count: usize) -> Result<(), String> {
+        for _ in 0..count {
+            self.pass(TICK_NS)?;
+            self.deliver_all()?;
+        }
+        Ok(())
+    }
+
+    /// Lets time pass until there is a primary that serves.
+    pub fn elect(&mut self) -> Result<NodeId, String> {
+        for _ in 0..400 {
+            self.ticks(1)?;
+            if let Some(primary) = self.primary() {
+                return Ok(primary);
+            }
+        }
+        Err("no primary within 20 s".into())
+    }
+
+    /// The one that serves in the highest term, with a lease.
+    pub fn primary(&self) -> Option<NodeId> {
+        let serving = self.nodes.iter().filter(|(id, node)| {
+            let now_ns = node.now().monotonic_ns;
+            node.shard.is_leading() && node.replica().lease_valid(now_ns) && !self.paused.contains(id)
+        });
+        serving.max_by_key(|(_, node)| node.replica().term()).map(|(id, _)| *id)
+    }
+
+    pub fn node(&mut self, node: NodeId) -> &mut Node {
+        self.nodes.get_mut(&node).expect("it is up")
+    }
+
+    pub fn others(&self, than: NodeId) -> Vec<NodeId> {
+        self.voters.iter().copied().filter(|voter| *voter != than).collect()
+    }
+
+    pub fn isolate(&mut self, node: NodeId) {
+        for other in self.voters.clone() {
+            self.cut_between(node, other);
+        }
+    }
+
+    pub fn cut_between(&mut self, first: NodeId, second: NodeId) {
+        self.cut.insert((first, second));
+        self.cut.insert((second, first));
+    }
+
+    // --- clients of random lives -------------------------------------------------------------------
+
+    fn connect(&mut self, node: NodeId) {
+        if let Some(found) = self.nodes.get_mut(&node) {
+            let session = found.open();
+            self.connections.push(Connection { node, session, asked: VecDeque::new() });
+        }
+    }
+
+    /// A connection asks one to three things of five keys.
+    fn ask(&mut self, index: usize, random: &mut Random) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if self.paused.contains(&connection.node) {
+            return;
+        }
+        let node = self.nodes.get_mut(&connection.node).expect("connections end with their node");
+        for _ in 0..=random.below(3) {
+            let key = random.below(5);
+            let writes = (random.below(2) == 0).then(|| {
+                self.values += 1;
+                self.values
+            });
+            let call = self.history.ask(key, writes, self.steps);
+            connection.asked.push_back(call);
+            let command = match writes {
+                Some(value) => format!("SET k{key} {}", written(value)),
+                None => format!("GET k{key}"),
+            };
+            node.say(connection.session, &command);
+        }
+        if random.below(3) > 0 {
+            node.end_turn();
+        }
+    }
+
+    fn hear_all(&mut self) -> Result<(), String> {
+        let at = self.steps;
+        let mut connections = std::mem::take(&mut self.connections);
+        for connection in &mut connections {
+            let Some(node) = self.nodes.get_mut(&connection.node) else { continue };
+            let text = node.hear(connection.session);
+            let mut lines = text.split_terminator("\r\n");
+            while let Some(line) = lines.next() {
+                let call = connection.asked.pop_front().ok_or("an answer without a question")?;
+                let outcome = match line.as_bytes().first() {
+                    Some(b'+') => Outcome::Done,
+                    Some(b'-') => Outcome::Refused,
+                    Some(b'$') if line == "$-1" => Outcome::Saw(None),
+                    Some(b'$') => {
+                        let value = lines.next().and_then(|value| value[1..9].parse().ok());
+                        Outcome::Saw(Some(value.ok_or("an answer that is no value")?))
+                    }
+                    _ => return Err(format!("an answer that was not asked for: {line}")),
+                };
+                self.replies += usize::from(outcome != Outcome::Refused);
+                self.history.answer(call, outcome, at);
+            }
+        }
+        connections.retain(|connection| {
+            self.nodes
+                .get(&connection.node)
+                .and_then(|node| node.clients.get(&connection.session))
+                .is_some_and(|client| !client.is_closed)
+        });
+        self.connections = connections;
+        Ok(())
+    }
+
+    // --- disturbances ------------------------------------------------------------------------------
+
+    /// Anything may happen to it, of the kinds of faults that this life has.
+    pub fn disturb(&mut self, faults: Faults, random: &mut Random) -> Result<(), String> {
+        let any = self.voters[random.below(self.voters.len() as u64) as usize];
+        let other = self.voters[random.below(self.voters.len() as u64) as usize];
+        match random.below(64) {
+            0..=11 => {
+                self.pass(10_000_000 + random.below(60_000_000))?;
+                if self.true_ns >= self.mended_at_ns {
+                    self.cut.clear();
+                    self.paused.clear();
+                }
+            }
+            12..=29 if !self.messages.is_empty() => {
+                let index = random.below(self.messages.len() as u64) as usize;
+                // Mostly in order; a connection keeps it, a new connection does not.
+                let index = if faults.has(0) && random.below(4) == 0 { index } else { 0 };
+                if !self.paused.contains(&self.messages[index].1) {
+                    self.deliver(index)?;
+                }
+            }
+            30..=35 => self.deliver_all()?,
+            36..=37 => self.end_turn(any),
+            38 if faults.has(1) && !self.messages.is_empty() => {
+                let index = random.below(self.messages.len() as u64) as usize;
+                self.messages.remove(index);
+            }
+            39 if faults.has(2) => {
+                self.cut.insert((any, other));
+                self.mend_later(random);
+            }
+            40 if faults.has(3) => {
+                let primary = self.nodes.values().find(|node| node.shard.is_leading()).map(|node| node.id);
+                self.isolate(primary.unwrap_or(any));
+                self.mend_later(random);
+            }
+            41 if faults.has(4) => {
+                self.paused.insert(any);
+                self.mend_later(random);
+            }
+            42 if faults.has(5) && random.below(2) == 0 => {
+                if let Some(disk) = self.stop(any) {
+                    match random.below(3) {
+                        0 => disk.lose_power(random),
+                        keeps => disk.kill(keeps == 1),
+                    }
+                }
+            }
+            43..=44 if self.down.contains_key(&any) => self.start(any)?,
+            45 if faults.has(6) => {
+                if let Some(node) = self.nodes.get_mut(&any) {
+                    node.slow_disk = !node.slow_disk;
+                    if !node.slow_disk {
+                        node.sync();
+                    }
+                }
+            }
+            46..=47 => {
+                if let Some(node) = self.nodes.get_mut(&any) {
+                    node.sync();
+                }
+            }
+            48 => {
+                if let Some(node) = self.nodes.get_mut(&any) {
+                    node.slow_rebuild = faults.has(7) && random.below(2) == 0;
+                    node.rebuild();
+                }
+            }
+            49..=50 if self.connections.len() < 12 => self.connect(any),
+            _ if !self.connections.is_empty() => {
+                let index = random.below(self.connections.len() as u64) as usize;
+                self.ask(index, random);
+            }
+            _ => self.connect(any),
+        }
+        self.settle()?;
+        self.frozen_seen += usize::from(self.nodes.values().any(|node| node.is(&State::Frozen)));
+        Ok(())
+    }
+
+    fn mend_later(&mut self, random: &mut Random) {
+        self.mended_at_ns = self.true_ns + random.below(3_000_000_000);
+    }
+
+    fn end_turn(&mut self, node: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.end_turn();
+        }
+    }
+
+    /// Everything is mended: all run, hear each other, and have a primary within a bound.
+    pub fn heal(&mut self) -> Result<NodeId, String> {
+        self.cut.clear();
+        self.paused.clear();
+        for voter in self.voters.clone() {
+            if self.down.contains_key(&voter) {
+                self.start(voter)?;
+            }
+            let node = self.node(voter);
+            node.slow_disk = false;
+            node.slow_rebuild = false;
+            node.sync();
+            node.rebuild();
+        }
+        self.ticks(80)?;
+        self.elect()
+    }
+}

@@ -1,0 +1,340 @@
+//! One replica of a shard with its disk and its clients, by hand and by seed, without files or a runtime.
+//!
+//! Does what a node's driver does with every output of the shard, except that each step can be held back.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ramkeep_engine::config::Config;
+use ramkeep_engine::session::{Peer, SessionId};
+use ramkeep_engine::time::Now;
+use ramkeep_engine::{Engine, NodeFacts};
+use ramkeep_log::{Message, Mutants, NodeId, Replica};
+use ramkeep_shard::{Options, Output, Shard, State};
+
+use crate::log_common::{self, Disk};
+
+pub mod cluster;
+pub mod history;
+
+/// A clock that is wrong: it began elsewhere and runs a little fast or slow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WrongClock {
+    pub ahead_ns: u64,
+    pub fast_ppm: i64,
+}
+
+impl WrongClock {
+    pub fn at(self, true_ns: u64) -> Now {
+        let drift_ns = i128::from(true_ns) * i128::from(self.fast_ppm) / 1_000_000;
+        let monotonic_ns = (i128::from(true_ns) + drift_ns + i128::from(self.ahead_ns)) as u64;
+        Now { monotonic_ns, wall_us: 1_700_000_000_000_000 + monotonic_ns / 1000 }
+    }
+}
+
+/// One end of a connection: what the client has said and not been heard, and what it was told.
+#[derive(Default)]
+pub struct Client {
+    pub input: Vec<u8>,
+    pub output: Vec<u8>,
+    pub is_closed: bool,
+}
+
+pub struct Node {
+    pub id: NodeId,
+    pub shard: Shard,
+    pub disk: Disk,
+    pub clock: WrongClock,
+    pub true_ns: u64,
+    pub sent: Vec<(NodeId, Message)>,
+    pub clients: BTreeMap<SessionId, Client>,
+    /// Completions of the disk wait for [`Node::sync`].
+    pub slow_disk: bool,
+    /// Reading the log again waits for [`Node::rebuild`].
+    pub slow_rebuild: bool,
+    pub wants_rebuild: bool,
+    pub rebuilds: usize,
+    pub fenced: Option<String>,
+}
+
+fn engine(seed: u64) -> Engine {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Engine::new(ramkeep_engine::Options {
+        config: Config::new(),
+        node: NodeFacts::default(),
+        seed: bytes,
+        stopwatch: || 0,
+    })
+}
+
+/// A replica that only ever replays: what the committed log means.
+pub fn model() -> Shard {
+    Shard::new(engine(0), options())
+}
+
+pub fn options() -> Options {
+    // Segments of these tests hold 16 KiB and entries 4 KiB.
+    Options { turn_bytes_max: 1536, ..Options::default() }
+}
+
+impl Node {
+    /// A process starts over what the disk has.
+    pub fn start(
+        disk: Disk,
+        id: NodeId,
+        voters: &[NodeId],
+        seed: u64,
+        clock: WrongClock,
+        true_ns: u64,
+    ) -> Result<Self, String> {
+        let mut node = Self {
+            id,
+            shard: Shard::new(engine(seed), options()),
+            disk,
+            clock,
+            true_ns,
+            sent: Vec::new(),
+            clients: BTreeMap::new(),
+            slow_disk: false,
+            slow_rebuild: false,
+            wants_rebuild: false,
+            rebuilds: 0,
+            fenced: None,
+        };
+        let now = node.now();
+        let (entries, recovered, _) =
+            log_common::recover(&node.disk, id).map_err(|error| format!("{id:?}: {error}"))?;
+        for entry in &entries {
+            node.shard.replay(entry, now).map_err(|error| error.to_string())?;
+        }
+        let mut log_options = ramkeep_log::Options::new(log_common::layout(), id, voters.to_vec());
+        log_options.entry_bytes_max = 4 << 10;
+        log_options.message_bytes_max = 4 << 10;
+        log_options.cache_bytes_max = 8 << 10;
+        log_options.mutants = Mutants::default();
+        node.shard.start(Replica::new(log_options, recovered, seed, now.monotonic_ns));
+        node.with(|shard, now, outputs| shard.replayed(now, outputs));
+        Ok(node)
+    }
+
+    pub fn now(&self) -> Now {
+        self.clock.at(self.true_ns)
+    }
+
+    pub fn replica(&self) -> &Replica {
+        self.shard.replica().expect("it was started")
+    }
+
+    /// One call into the shard, and everything that follows from it.
+    pub fn with(&mut self, call: impl FnOnce(&mut Shard, Now, &mut Vec<Output>)) {
+        let now = self.now();
+        let mut outputs = Vec::new();
+        call(&mut self.shard, now, &mut outputs);
+        let mut queue: VecDeque<Output> = outputs.into();
+        while let Some(output) = queue.pop_front() {
+            let mut outputs = Vec::new();
+            self.act(output, now, &mut outputs);
+            queue.extend(outputs);
+        }
+    }
+
+    fn act(&mut self, output: Output, now: Now, outputs: &mut Vec<Output>) {
+        match output {
+            Output::Log(output) => self.act_for_log(output, now, outputs),
+            Output::Released(session) => self.flush(session),
+            Output::Close(session) => self.close(session),
+            Output::Action(action) => panic!("no test asks for {action:?}"),
+            Output::Rebuild => {
+                self.wants_rebuild = true;
+                if !self.slow_rebuild {
+                    self.read_log_again(now, outputs);
+                }
+            }
+            Output::Fenced(why) => self.fenced = Some(why),
+        }
+    }
+
+    fn act_for_log(&mut self, output: ramkeep_log::Output, now: Now, outputs: &mut Vec<Output>) {
+        use ramkeep_log::Output as Log;
+        let now_ns = now.monotonic_ns;
+        match output {
+            Log::Send { to, message } => self.sent.push((to, message)),
+            Log::Write { segment, offset, bytes } => {
+                assert!(self.disk.in_flight.is_none(), "one write in flight");
+                self.disk.in_flight = Some((segment, offset, bytes));
+                if !self.slow_disk {
+                    self.complete_write(now, outputs);
+                }
+            }
+            Log::SaveHardState { generation, slot, bytes } => {
+                assert!(self.disk.saving.is_none(), "one save in flight");
+                self.disk.saving = Some((generation, slot, bytes));
+                if !self.slow_disk {
+                    self.complete_save(now, outputs);
+                }
+            }
+            Log::Prepare { segment, bytes } => {
+                self.disk.segments.insert(segment, vec![0; bytes as usize]);
+                self.shard.drive(now, outputs, |replica| replica.prepared(segment, now_ns));
+            }
+            Log::Discard { segments, cut } => self.disk.discard(segments, cut),
+            Log::Cut { .. } => unreachable!("nobody of these tests makes snapshots"),
+            Log::Fetch { segment, offset, bytes, .. } => {
+                let read = self.disk.read(segment, offset, bytes);
+                self.shard.drive(now, outputs, |replica| replica.fetched(segment, offset, &read, now_ns));
+            }
+            Log::ReadReady { .. } => {}
+            Log::Committed { .. } | Log::RoleChanged { .. } | Log::Fenced { .. } => {
+                unreachable!("the shard takes these itself")
+            }
+        }
+    }
+
+    fn complete_write(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        if let Some(written) = self.disk.complete_write() {
+            self.shard.drive(now, outputs, |replica| replica.written(written, now.monotonic_ns));
+        }
+    }
+
+    fn complete_save(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        if let Some(generation) = self.disk.complete_save() {
+            self.shard.drive(now, outputs, |replica| replica.saved(generation, now.monotonic_ns));
+        }
+    }
+
+    fn read_log_again(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        self.wants_rebuild = false;
+        self.rebuilds += 1;
+        let (entries, recovered, _) =
+            log_common::recover(&self.disk, self.id).expect("a living log can be read");
+        let unapplied = recovered.unapplied.into_iter().map(ramkeep_log::Entry::into_committed);
+        for entry in entries.into_iter().chain(unapplied) {
+            self.shard.replay(&entry, now).expect("what was committed can be applied");
+        }
+        self.shard.replayed(now, outputs);
+    }
+
+    /// Completes everything that the disk has in flight.
+    pub fn sync(&mut self) {
+        let slow = std::mem::replace(&mut self.slow_disk, false);
+        self.with(|_, _, _| {});
+        while self.disk.in_flight.is_some() || self.disk.saving.is_some() {
+            let now = self.now();
+            let mut outputs = Vec::new();
+            self.complete_save(now, &mut outputs);
+            self.complete_write(now, &mut outputs);
+            self.with(|_, _, more| more.extend(outputs));
+        }
+        self.slow_disk = slow;
+    }
+
+    pub fn rebuild(&mut self) {
+        if self.wants_rebuild {
+            self.with(|_, _, _| {});
+            let now = self.now();
+            let mut outputs = Vec::new();
+            self.read_log_again(now, &mut outputs);
+            self.with(|_, _, more| more.extend(outputs));
+        }
+    }
+
+    pub fn tick(&mut self) {
+        self.with(|shard, now, outputs| shard.tick(now, outputs));
+        self.feed_all();
+    }
+
+    pub fn receive(&mut self, from: NodeId, message: Message) {
+        self.with(|shard, now, outputs| {
+            shard.drive(now, outputs, |replica| replica.receive(from, message, now.monotonic_ns));
+        });
+        self.feed_all();
+    }
+
+    pub fn end_turn(&mut self) {
+        self.with(|shard, now, outputs| shard.end_turn(now, outputs));
+    }
+
+    // --- clients -------------------------------------------------------------------------------
+
+    pub fn open(&mut self) -> SessionId {
+        let peer = Peer { address: "127.0.0.1:1".into(), local_address: "127.0.0.1:2".into() };
+        let now = self.now();
+        let session = self.shard.open(peer, now);
+        self.clients.insert(session, Client::default());
+        session
+    }
+
+    /// The client says inline commands, one a line. They are executed as far as they may; the turn stays open.
+    pub fn say(&mut self, session: SessionId, commands: &str) {
+        let client = self.clients.get_mut(&session).expect("an open connection");
+        client.input.extend_from_slice(commands.as_bytes());
+        client.input.extend_from_slice(b"\r\n");
+        self.feed(session);
+    }
+
+    /// What the client was told since it last looked.
+    pub fn hear(&mut self, session: SessionId) -> String {
+        let client = self.clients.get_mut(&session).expect("an open connection");
+        String::from_utf8_lossy(&std::mem::take(&mut client.output)).into_owned()
+    }
+
+    /// Says, ends the turn, hears.
+    pub fn ask(&mut self, session: SessionId, command: &str) -> String {
+        self.say(session, command);
+        self.end_turn();
+        self.hear(session)
+    }
+
+    fn feed_all(&mut self) {
+        let waiting: Vec<SessionId> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| !client.input.is_empty())
+            .map(|(session, _)| *session)
+            .collect();
+        waiting.into_iter().for_each(|session| self.feed(session));
+    }
+
+    fn feed(&mut self, session: SessionId) {
+        while let Some(client) = self.clients.get_mut(&session)
+            && !client.is_closed
+            && !client.input.is_empty()
+            && self.shard.takes_requests(session)
+        {
+            let input = std::mem::take(&mut client.input);
+            let mut received = ramkeep_shard::Received::default();
+            self.with(|shard, now, outputs| received = shard.received(session, &input, now, outputs));
+            if let Some(client) = self.clients.get_mut(&session) {
+                client.input = input[received.consumed..].to_vec();
+            }
+            self.flush(session);
+            if !received.has_more {
+                break;
+            }
+        }
+    }
+
+    fn flush(&mut self, session: SessionId) {
+        let Some(client) = self.clients.get_mut(&session) else { return };
+        let released = self.shard.released(session).to_vec();
+        client.output.extend_from_slice(&released);
+        self.shard.sent(session, released.len());
+    }
+
+    /// Closes the connection once what was released is out.
+    pub fn close(&mut self, session: SessionId) {
+        self.flush(session);
+        self.shard.close(session);
+        if let Some(client) = self.clients.get_mut(&session) {
+            client.is_closed = true;
+        }
+    }
+
+    pub fn is(&self, state: &State) -> bool {
+        self.shard.state() == state
+    }
+
+    pub fn digest(&self) -> u128 {
+        self.shard.engine.data.digest()
+    }
+}

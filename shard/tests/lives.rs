@@ -1,0 +1,73 @@
+//! Lives of a shard: everything that can go wrong, by seed, against what must hold always and at the end.
+
+use crate::common::cluster::{Cluster, Faults};
+use crate::log_common::Random;
+use ramkeep_shard::State;
+
+/// What was reached in a life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Reached {
+    committed: usize,
+    replies: usize,
+    frozen: usize,
+    rebuilds: usize,
+}
+
+fn life(seed: u64) -> Result<(Reached, Vec<String>), String> {
+    let mut random = Random(seed);
+    let mut cluster = Cluster::with_wrong_clocks(3, seed);
+    let faults = Faults::draw(&mut random);
+    for _ in 0..2000 {
+        cluster.disturb(faults, &mut random)?;
+    }
+    let primary = cluster.heal()?;
+    let session = cluster.node(primary).open();
+    cluster.node(primary).say(session, "SET the end");
+    cluster.node(primary).end_turn();
+    cluster.ticks(20)?;
+    let told = cluster.node(primary).hear(session);
+    if told != "+OK\r\n" {
+        return Err(format!("the primary does not serve after everything is mended: {told:?}"));
+    }
+    let data: Vec<u128> = cluster.nodes.values().map(|node| node.digest()).collect();
+    if data.windows(2).any(|pair| pair[0] != pair[1]) {
+        return Err("replicas differ at the end".into());
+    }
+    cluster.compare()?;
+    cluster.history.check()?;
+    let standing = |node: &crate::common::Node| node.is(&State::Following) || node.is(&State::Leading);
+    if !cluster.nodes.values().all(standing) {
+        return Err("a replica neither leads nor follows at the end".into());
+    }
+    let reached = Reached {
+        committed: cluster.history.committed_count(),
+        replies: cluster.replies,
+        frozen: cluster.frozen_seen,
+        rebuilds: cluster.nodes.values().map(|node| node.rebuilds).sum::<usize>() + cluster.rebuilds_seen,
+    };
+    Ok((reached, cluster.trace))
+}
+
+#[test]
+fn what_was_acknowledged_lasts_and_what_was_not_committed_is_never_seen() {
+    let mut all = Reached::default();
+    for seed in 0..300 {
+        let (reached, _) = life(seed).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        all.committed += reached.committed;
+        all.replies += reached.replies;
+        all.frozen += reached.frozen;
+        all.rebuilds += reached.rebuilds;
+    }
+    println!("{all:?}");
+    assert!(all.committed > 3000 && all.replies > 6000, "too little happened: {all:?}");
+    assert!(all.frozen > 100 && all.rebuilds > 30, "rare states were not reached: {all:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_life() {
+    for seed in [5, 23] {
+        let first = life(seed).unwrap();
+        let second = std::thread::scope(|scope| scope.spawn(|| life(seed).unwrap()).join().unwrap());
+        assert_eq!(first, second, "seed {seed}");
+    }
+}

@@ -1,0 +1,9 @@
+//! A shard of three replicas in one test: messages as values, no runtime.
+
+mod common;
+#[allow(dead_code)]
+#[path = "../../log/tests/common/mod.rs"]
+mod log_common;
+
+mod lives;
+mod step_down;
