@@ -76,7 +76,11 @@ async fn wait(node: &Rc<Node>, link: &Rc<Link>, id: SessionId, rest: &mut Vec<u8
     let takes_requests = !link.is_closing.get() && !link.is_paused.get();
     ramkeep_net::select! {
         () = link.wake.notified() => {
-            node.flush(id);
+            // A clogged socket is tried again when it is writable, and never here: it would wake this
+            // task once more, for ever and without giving way to anyone.
+            if !link.is_clogged.get() {
+                node.flush(id);
+            }
             let goes_on = link.is_paused.get() && node.shard.borrow().takes_requests(id);
             if goes_on {
                 link.is_paused.set(false);
