@@ -3,6 +3,7 @@
 //! A transaction's effects are one atomic group: it runs within one turn, and all or nothing of it
 //! reaches the log. Replies of EXEC, its nil included, wait for all that is uncommitted.
 
+use crate::Availability;
 use crate::call::Call;
 use crate::command::{Categories, Command, Flags, Keys, at_least, exactly};
 use crate::error::{ErrorReply, Result};
@@ -125,7 +126,12 @@ fn discard(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+/// Refused where nothing can be read: what a replica applies to catch up has changed before in truth, and would break
+/// a watch that no client's write has broken; not telling the two apart could also miss one that must break.
 fn watch(call: &mut Call<'_>) -> Result {
+    if let Availability::Unavailable(error) = &call.engine.availability {
+        return Err(error.clone());
+    }
     for index in 1..call.args.len() {
         if call.engine.data.watch(call.session.id, call.arg(index)) {
             call.session.watched += 1;
@@ -140,4 +146,21 @@ fn unwatch(call: &mut Call<'_>) -> Result {
     call.session.watched = 0;
     call.reply.ok();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Availability;
+    use crate::error::ErrorReply;
+    use crate::testing::Bench;
+
+    /// Else the log that is being replayed would break the watch, and EXEC would answer nil for no write of anybody.
+    #[test]
+    fn watch_is_refused_while_the_data_cannot_be_read() {
+        let mut bench = Bench::new();
+        bench.engine.availability = Availability::Unavailable(ErrorReply::new("LOADING not yet"));
+        bench.check("> WATCH k\n(error) LOADING not yet\n> UNWATCH\nOK");
+        bench.engine.availability = Availability::Primary;
+        bench.check("> WATCH k\nOK\n> MULTI\nOK\n> SET k v\nQUEUED\n> EXEC\n1) OK");
+    }
 }
