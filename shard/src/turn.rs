@@ -181,8 +181,13 @@ impl Shard {
 /// The pieces of a turn's effects that become one entry each; one, unless they are large.
 fn parts(effects: &[u8], mutant: Option<Mutant>) -> Vec<&[u8]> {
     if mutant == Some(Mutant::SplitTransactions) {
-        let first = ramkeep_engine::effect::first_length(effects);
-        return [&effects[..first], &effects[first..]].into_iter().filter(|part| !part.is_empty()).collect();
+        let (mut parts, mut rest) = (Vec::new(), effects);
+        while !rest.is_empty() {
+            let (part, behind) = rest.split_at(ramkeep_engine::effect::first_length(rest));
+            parts.push(part);
+            rest = behind;
+        }
+        return parts;
     }
     effects.chunks(PART_BYTES_MAX).collect()
 }

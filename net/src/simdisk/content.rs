@@ -7,6 +7,7 @@
 //! misdirected write; only a power loss makes the sides equal again without a write.
 
 use super::FaultCounts;
+use super::sectors::SectorSet;
 use crate::random::{Draw, mix};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
@@ -21,7 +22,9 @@ pub struct Content {
     durable: Vec<u8>,
     durable_len: u64,
     /// Sectors written since they were last synced.
-    pub dirty: BTreeSet<u64>,
+    pub dirty: SectorSet,
+    /// A sector outside `dirty`, or the length, may differ between the sides.
+    is_apart: bool,
     /// True if the length changed since it was last synced.
     pub is_len_dirty: bool,
     /// Sectors that give an error when read, until written again.
@@ -37,7 +40,8 @@ impl Content {
             cached: Vec::new(),
             durable: Vec::new(),
             durable_len: 0,
-            dirty: BTreeSet::new(),
+            dirty: SectorSet::default(),
+            is_apart: false,
             is_len_dirty: false,
             unreadable: BTreeSet::new(),
             opened: 0,
@@ -76,6 +80,7 @@ impl Content {
     }
 
     pub fn set_len(&mut self, length: u64) {
+        self.is_apart |= length < self.len();
         let grown = self.len()..length;
         self.cached.resize(length as usize, 0);
         self.is_len_dirty = true;
@@ -84,11 +89,11 @@ impl Content {
             let stale = grown.start..grown.end.min(self.durable.len() as u64);
             if !stale.is_empty() {
                 let sectors = self.sectors(stale.start, stale.end - stale.start);
-                self.dirty.extend(sectors);
+                sectors.for_each(|sector| self.dirty.insert(sector));
             }
         }
         let count = self.sector_count();
-        self.dirty.retain(|sector| *sector < count);
+        self.dirty.truncate(count);
         self.unreadable.retain(|sector| *sector < count);
     }
 
@@ -105,7 +110,23 @@ impl Content {
 
     pub fn persist(&mut self, sector: u64) {
         self.put_durable(self.range(sector, self.cached.len()));
-        self.dirty.remove(&sector);
+        self.dirty.remove(sector);
+    }
+
+    /// Puts every unsynced sector on the medium.
+    pub fn persist_all(&mut self) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for run in dirty.runs() {
+            let start = self.range(run.start, self.cached.len()).start;
+            let end = self.range(run.end - 1, self.cached.len()).end;
+            self.put_durable(start..end);
+        }
+    }
+
+    /// Lets go of an unsynced sector: it stays as it is seen until the power goes.
+    pub fn give_up(&mut self, sector: u64) {
+        self.dirty.remove(sector);
+        self.is_apart = true;
     }
 
     pub fn persist_len(&mut self) {
@@ -119,18 +140,19 @@ impl Content {
         let range = self.range(sector, self.cached.len());
         let length = range.len().min(bytes.len());
         let range = range.start..range.start + length;
+        self.is_apart = true;
         if self.durable.len() < range.end {
             self.durable.resize(range.end, 0);
         }
         self.durable[range.clone()].copy_from_slice(&bytes[..length]);
-        if !self.dirty.contains(&sector) {
+        if !self.dirty.contains(sector) {
             self.cached[range].copy_from_slice(&bytes[..length]);
         }
     }
 
     /// Flips bits on the medium, and in the cache unless a newer version waits there. False if nothing is there.
     pub fn flip(&mut self, offset: u64, mask: u8) -> bool {
-        let is_dirty = self.dirty.contains(&(offset / self.sector_bytes));
+        let is_dirty = self.dirty.contains(offset / self.sector_bytes);
         let offset = offset as usize;
         if offset >= self.cached.len() {
             return false;
@@ -138,6 +160,7 @@ impl Content {
         if self.durable.len() <= offset {
             self.durable.resize(offset + 1, 0);
         }
+        self.is_apart |= is_dirty;
         self.durable[offset] ^= mask;
         if !is_dirty {
             self.cached[offset] ^= mask;
@@ -147,7 +170,8 @@ impl Content {
 
     /// Keeps each unsynced sector with the chance `kept`, torn with the chance `torn`; then only the medium counts.
     pub fn lose_power(&mut self, kept: f64, torn: f64, rng: &mut ChaCha8Rng, counts: &mut FaultCounts) {
-        for sector in std::mem::take(&mut self.dirty) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for sector in dirty.iter() {
             let range = self.range(sector, self.cached.len());
             if rng.chance(torn) {
                 let cut = range.start + rng.below(range.len() as u64 + 1) as usize;
@@ -167,7 +191,16 @@ impl Content {
         self.is_len_dirty = false;
         self.opened = 0;
         self.durable.resize(self.durable_len as usize, 0);
-        self.cached.clone_from(&self.durable);
+        if std::mem::take(&mut self.is_apart) || self.cached.len() < self.durable.len() {
+            self.cached.clone_from(&self.durable);
+            return;
+        }
+        self.cached.truncate(self.durable.len());
+        for run in dirty.runs() {
+            let start = self.range(run.start, self.durable.len()).start;
+            let end = self.range(run.end - 1, self.durable.len()).end;
+            self.cached[start..end].copy_from_slice(&self.durable[start..end]);
+        }
     }
 
     pub fn digest(&self, seed: u64, is_durable: bool) -> u64 {

@@ -27,6 +27,8 @@ pub struct Faults {
     pub write_back: f64,
     /// How long operations take.
     pub latency: Latency,
+    /// A seeded bug of the code above: new files are made without a sync of their directory.
+    pub is_directory_sync_forgotten: bool,
 }
 
 impl Default for Faults {
@@ -41,6 +43,7 @@ impl Default for Faults {
             torn_sector: 0.1,
             write_back: 0.05,
             latency: Latency::default(),
+            is_directory_sync_forgotten: false,
         }
     }
 }

@@ -14,6 +14,7 @@
 
 mod content;
 mod faults;
+mod sectors;
 #[cfg(test)]
 mod tests;
 
@@ -50,7 +51,22 @@ pub struct SimDisk {
     durable_names: BTreeMap<String, FileId>,
     unsynced_names: Vec<NameChange>,
     writes: BTreeMap<WriteId, Write>,
+    /// Per file: how many writes have been synced, and where the last of them lies.
+    finished: BTreeMap<FileId, Finished>,
+    /// The next sector to become durable lands on another's place.
+    misdirects_next: bool,
     next_id: u64,
+}
+
+/// Synced writes of one file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// How many.
+    pub count: u64,
+    /// Where the last of them begins.
+    pub offset: u64,
+    /// Where it ends.
+    pub end: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -83,6 +99,8 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             unsynced_names: Vec::new(),
             writes: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            misdirects_next: false,
             next_id: 0,
         }
     }
@@ -185,6 +203,7 @@ impl SimDisk {
         let written: BTreeSet<FileId> = self.writes.values().map(|write| write.file).collect();
         self.contents
             .retain(|file, content| named.contains(file) || written.contains(file) || is_kept(content));
+        self.finished.retain(|file, _| self.contents.contains_key(file));
     }
 
     // ---- contents ----------------------------------------------------------------------------------------
@@ -279,7 +298,29 @@ impl SimDisk {
         assert!(entry.is_applied, "a write is applied before it is synced");
         let sectors = self.content(entry.file)?.sectors(entry.offset, entry.bytes.len() as u64);
         self.sync_sectors(entry.file, |sector| sectors.contains(&sector))?;
+        let finished = self.finished.entry(entry.file).or_default();
+        finished.count += 1;
+        finished.offset = entry.offset;
+        finished.end = entry.offset + entry.bytes.len() as u64;
         Ok(entry.bytes)
+    }
+
+    /// True while a write has been begun and is not durable.
+    pub fn has_write_under_way(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// Synced writes of the file of this name.
+    pub fn finished(&self, name: &str) -> Finished {
+        let file = self.names.get(name);
+        file.and_then(|file| self.finished.get(file)).copied().unwrap_or_default()
+    }
+
+    /// Where the last byte of this file that is not zero ends.
+    pub fn used_bytes(&self, name: &str) -> u64 {
+        let content = self.names.get(name).map(|file| &self.contents[file]);
+        let last = content.and_then(|content| content.cached.iter().rposition(|byte| *byte != 0));
+        last.map_or(0, |last| last as u64 + 1)
     }
 
     /// All three steps of a write without the last: visible, not durable.
@@ -313,10 +354,16 @@ impl SimDisk {
             return Ok(());
         }
         let content = self.contents.get_mut(&file).expect("checked by the caller");
-        let sectors: Vec<u64> = content.dirty.iter().copied().filter(|sector| is_meant(*sector)).collect();
+        let sectors: Vec<u64> = content.dirty.iter().filter(|sector| is_meant(*sector)).collect();
+        let is_faultless = !is_error && !self.misdirects_next && self.faults.misdirected_write == 0.0;
+        if is_faultless && sectors.len() == content.dirty.iter().count() {
+            content.persist_all();
+            content.persist_len();
+            return Ok(());
+        }
         for sector in sectors {
             if is_error && self.rng.chance(0.5) {
-                self.contents.get_mut(&file).expect("checked above").dirty.remove(&sector);
+                self.contents.get_mut(&file).expect("checked above").give_up(sector);
             } else {
                 self.persist(file, sector);
             }
@@ -333,13 +380,15 @@ impl SimDisk {
 
     /// Puts one sector on the medium, or onto a wrong place of it.
     fn persist(&mut self, file: FileId, sector: u64) {
-        let wrong = self.rng.chance(self.faults.misdirected_write).then(|| self.draw_sector()).flatten();
+        let is_wrong =
+            std::mem::take(&mut self.misdirects_next) || self.rng.chance(self.faults.misdirected_write);
+        let wrong = is_wrong.then(|| self.draw_sector()).flatten();
         let content = self.contents.get_mut(&file).expect("a file being synced exists");
         match wrong.filter(|wrong| *wrong != (file, sector)) {
             None => content.persist(sector),
             Some((wrong_file, wrong_sector)) => {
                 let bytes = content.cached_sector(sector);
-                content.dirty.remove(&sector);
+                content.give_up(sector);
                 self.contents.get_mut(&wrong_file).expect("drawn from them").overwrite(wrong_sector, &bytes);
                 self.counts.writes_misdirected += 1;
             }
@@ -365,7 +414,7 @@ impl SimDisk {
             return;
         }
         for content in self.contents.values_mut() {
-            let dirty: Vec<u64> = content.dirty.iter().copied().collect();
+            let dirty: Vec<u64> = content.dirty.iter().collect();
             for sector in dirty {
                 if self.rng.chance(0.5) {
                     content.persist(sector);
@@ -468,6 +517,11 @@ impl SimDisk {
         if content.flip(offset, mask) {
             self.counts.bits_rotted += 1;
         }
+    }
+
+    /// The next sector to become durable, of whatever file, lands on another's place.
+    pub fn misdirect_next(&mut self) {
+        self.misdirects_next = true;
     }
 
     /// From now on the sector at `offset` cannot be read, until it is written again.
