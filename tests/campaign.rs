@@ -21,12 +21,17 @@ const TRACED_SEED: &str = "20260101";
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn campaign() -> Command {
+    simulated("campaign")
+}
+
+/// A test target of `sim`, built for the simulator.
+fn simulated(target: &str) -> Command {
     let mut command = cargo::command();
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
         command.env_remove(name);
     }
     command.env("RUSTFLAGS", "--cfg madsim");
-    command.args(["test", "-p", "ramkeep-sim", "--test", "campaign", "--features", "sim"]);
+    command.args(["test", "-p", "ramkeep-sim", "--test", target, "--features", "sim"]);
     command.args(["--profile", "sim", "--locked", "--target-dir"]);
     command.arg(cargo::workspace().join("target/sim")).args(["--", "--nocapture"]);
     command
@@ -102,6 +107,15 @@ fn campaigns_find_nothing() {
     };
     let seeds = seeds_reported(&printed);
     assert!(seeds >= least, "the campaign reports {seeds} seeds where at least {least} should have run");
+}
+
+/// What campaigns found once, as scenarios.
+#[test]
+fn regressions_stay_mended() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let (passed, printed) = run(simulated("regressions"));
+    assert!(passed, "a scenario fails");
+    assert!(printed.contains("test result: ok. ") && !printed.contains("ok. 0 passed"), "scenarios ran");
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub const OPERATIONS_PER_KEY_MAX: u32 = 300;
 const UNKNOWN_PER_KEY_MAX: u32 = 4;
 
 /// Operations in flight on one key, above which another is used.
-const OPEN_PER_KEY_MAX: u32 = 12;
+const OPEN_PER_KEY_MAX: u32 = 8;
 
 /// A part may be searched for an order only while few operations overlap.
 pub const PROCESSES_MAX: usize = 32;
@@ -48,6 +48,7 @@ struct Draw<'a> {
     rng: &'a mut ChaCha8Rng,
     process: u64,
     depth: u32,
+    padded_per_mille: u32,
     written: &'a mut BTreeMap<u64, u64>,
 }
 
@@ -66,7 +67,7 @@ impl Draw<'_> {
     /// A value never written before. Some are padded, so that small and big ones meet the log.
     fn value(&mut self) -> Vec<u8> {
         let mut value = self.unique().into_bytes();
-        if chance(self.rng, PADDED_PER_MILLE) {
+        if chance(self.rng, self.padded_per_mille) {
             let padding = between(self.rng, 1, PADDING_BYTES_MAX) as usize;
             value.push(b'.');
             value.resize(value.len() + padding, b'x');
@@ -75,7 +76,6 @@ impl Draw<'_> {
     }
 }
 
-const PADDED_PER_MILLE: u32 = 60;
 const PADDING_BYTES_MAX: u64 = 3000;
 
 /// Keys of one model: a few in use at once, each retired in time.
@@ -192,6 +192,8 @@ pub struct Mix {
     /// Keys of each model in use at once: few make conflicts, many make spread.
     pub keys: u32,
     pub ttl_ms_max: u64,
+    /// Values that are made longer, up to several sectors, so that a torn write can part what belongs together.
+    pub padded_per_mille: u32,
 }
 
 /// All workloads of a run behind one door.
@@ -225,7 +227,8 @@ impl Workloads {
         let depth = between(rng, 1, u64::from(depth.max(1))) as u32;
         let has_echo = chance(rng, mix.echo_per_mille);
         let mut calls = Vec::new();
-        let mut draw = Draw { rng, process, depth, written: &mut self.written };
+        let padded_per_mille = mix.padded_per_mille;
+        let mut draw = Draw { rng, process, depth, padded_per_mille, written: &mut self.written };
         if has_echo {
             calls.push(Call::Echo(draw.tag()));
         }

@@ -5,4 +5,8 @@ pub mod options;
 #[cfg(madsim)]
 mod client;
 #[cfg(madsim)]
+mod damage;
+#[cfg(madsim)]
+pub mod node;
+#[cfg(madsim)]
 pub mod run;

@@ -1,7 +1,8 @@
 //! Campaigns: many seeds of one node under attack, the seeded bugs that they must find, and determinism.
 //!
-//! `SIM_SEEDS=n` runs more seeds, `SIM_SEED=n` replays one, `SIM_MS=n` sets the simulated time of each,
-//! `SIM_TRACE=1` prints each seed's trace hash, `SIM_HISTORY=FILE` writes the last seed's history.
+//! `SIM_SEEDS=n` runs more seeds, `SIM_SECONDS=n` as many as fit, `SIM_FIRST=n` begins there, `SIM_SEED=n` replays one
+//! (with `SIM_DAMAGE=1` one of the damage campaign), `SIM_MS=n` sets the simulated time of each, `SIM_TRACE=1` prints
+//! each seed's trace hash, `SIM_HISTORY=FILE` writes the last seed's history.
 #![cfg(any(madsim, feature = "sim"))]
 #![allow(clippy::disallowed_methods, reason = "a test reads its settings and writes its report")]
 
@@ -12,72 +13,178 @@ compile_error!("campaigns need RUSTFLAGS='--cfg madsim'; `cargo sim` sets it");
 mod under_madsim {
     use ramkeep_log::{Mutant as LogMutant, Mutants};
     use ramkeep_shard::Mutant as ShardMutant;
-    use ramkeep_sim::campaign::options::{Options, Purpose};
-    use ramkeep_sim::campaign::run::{Bugs, Verdict, run};
+    use ramkeep_sim::campaign::node::Bugs;
+    use ramkeep_sim::campaign::options::{Fault, Options, Purpose};
+    use ramkeep_sim::campaign::run::{Verdict, run};
     use std::collections::BTreeMap;
+    use std::time::{Duration, Instant};
 
-    const SEEDS: u64 = 24;
+    const SEEDS: u64 = 60;
+    const DAMAGE_SEEDS: u64 = 30;
     const DURATION_MS: u64 = 10_000;
-    const SEEDS_PER_BUG_MAX: u64 = 24;
+    const SEEDS_PER_BUG_MAX: u64 = 100;
     const FIRST_SEED: u64 = 1;
 
     fn setting(name: &str) -> Option<u64> {
         std::env::var(name).ok().and_then(|text| text.parse().ok())
     }
 
-    fn play(seed: u64, bugs: Bugs) -> (Options, Verdict) {
-        let duration_ms = setting("SIM_MS").unwrap_or(DURATION_MS);
-        let options = Options::draw(seed, duration_ms, Purpose::Survive);
-        let verdict = run(&options, bugs);
-        (options, verdict)
+    fn is_set(name: &str) -> bool {
+        std::env::var_os(name).is_some()
+    }
+
+    fn options(seed: u64, purpose: Purpose) -> Options {
+        Options::draw(seed, setting("SIM_MS").unwrap_or(DURATION_MS), purpose)
     }
 
     fn tell_failure(options: &Options, verdict: &Verdict) {
-        println!("failed seed {}; replay: SIM_SEED={} cargo sim", options.seed, options.seed);
+        let purpose = if options.purpose == Purpose::Detect { "SIM_DAMAGE=1 " } else { "" };
+        println!("failed seed {}; replay: {purpose}SIM_SEED={} cargo sim", options.seed, options.seed);
         println!("{options}\ntrace hash: {:016x}", verdict.trace_hash);
         verdict.complaints.iter().for_each(|complaint| println!("{complaint}"));
         println!("{}", verdict.report);
     }
 
-    #[test]
-    fn campaigns_find_nothing() {
-        let seeds: Vec<u64> = match setting("SIM_SEED") {
-            Some(seed) => vec![seed],
-            None => (FIRST_SEED..FIRST_SEED + setting("SIM_SEEDS").unwrap_or(SEEDS)).collect(),
-        };
-        let (mut answered, mut failed) = (0, 0);
-        let mut faults: BTreeMap<String, u64> = BTreeMap::new();
-        for seed in &seeds {
-            let (options, verdict) = play(*seed, Bugs::default());
-            if std::env::var_os("SIM_TRACE").is_some() {
-                println!("seed {seed} trace hash: {:016x}", verdict.trace_hash);
+    /// What a row of seeds came to.
+    #[derive(Default)]
+    struct Tally {
+        seeds: u64,
+        answered: u64,
+        failed: u64,
+        /// Runs with each fault, and how often it came.
+        faults: BTreeMap<String, u64>,
+        /// Runs in which damage was found, by the kind of damage.
+        detected: BTreeMap<&'static str, u64>,
+    }
+
+    impl Tally {
+        fn add(&mut self, options: &Options, verdict: &Verdict) {
+            if is_set("SIM_TRACE") {
+                println!("seed {} trace hash: {:016x}", options.seed, verdict.trace_hash);
             }
-            answered += verdict.answered;
+            self.seeds += 1;
+            self.answered += verdict.answered;
             for (fault, count) in &verdict.faults {
-                *faults.entry(fault.clone()).or_default() += count;
+                *self.faults.entry(fault.clone()).or_default() += count;
+            }
+            if let Some(why) = &verdict.detected {
+                let kinds = Fault::DETECTED.iter().filter(|fault| options.has(**fault));
+                kinds.for_each(|fault| *self.detected.entry(fault.name()).or_default() += 1);
+                if is_set("SIM_TRACE") {
+                    println!("seed {} detected: {why}", options.seed);
+                }
             }
             if !verdict.is_passed() {
-                failed += 1;
-                tell_failure(&options, &verdict);
+                self.failed += 1;
+                tell_failure(options, verdict);
             }
             if let Some(path) = std::env::var_os("SIM_HISTORY") {
                 let mut file = std::fs::File::create(path).expect("the history's file can be made");
                 verdict.history.write(&mut file, verdict.faults.clone()).expect("the history can be written");
             }
         }
+    }
+
+    /// Seeds of this run: one that is replayed, so many, or as many as fit in a time.
+    fn seeds(count: u64) -> impl Iterator<Item = u64> {
+        let first = setting("SIM_FIRST").unwrap_or(FIRST_SEED);
+        let replayed = setting("SIM_SEED");
+        let until = setting("SIM_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        let count = match (replayed, until) {
+            (Some(_), _) => 1,
+            (None, Some(_)) => u64::MAX - first,
+            (None, None) => setting("SIM_SEEDS").unwrap_or(count),
+        };
+        let first = replayed.unwrap_or(first);
+        (first..first + count).take_while(move |_| until.is_none_or(|until| Instant::now() < until))
+    }
+
+    fn report(name: &str, tally: &Tally) {
         println!(
-            "campaign: {} seeds, {answered} calls answered, faults {faults:?}, {failed} failed",
-            seeds.len()
+            "{name}: {} seeds, {} calls answered, faults {:?}, detected {:?}, {} failed",
+            tally.seeds, tally.answered, tally.faults, tally.detected, tally.failed
         );
-        assert_eq!(failed, 0, "seeds failed; the lines above replay them");
-        assert!(answered > 100 * seeds.len() as u64, "idle runs test nothing");
+        assert_eq!(tally.failed, 0, "seeds failed; the lines above replay them");
+    }
+
+    #[test]
+    fn campaigns_find_nothing() {
+        if is_set("SIM_DAMAGE") {
+            return;
+        }
+        let mut tally = Tally::default();
+        let began = Instant::now();
+        for seed in seeds(SEEDS) {
+            let options = options(seed, Purpose::Survive);
+            tally.add(&options, &run(&options, Bugs::default()));
+        }
+        let simulated_s = tally.seeds * setting("SIM_MS").unwrap_or(DURATION_MS) / 1000;
+        println!("{simulated_s} simulated seconds in {:.1} s", began.elapsed().as_secs_f64());
+        report("campaign", &tally);
+        assert!(tally.answered > 50 * tally.seeds, "idle runs test nothing");
+    }
+
+    /// What one node cannot survive it finds: it refuses to serve, or answers rightly.
+    #[test]
+    fn damage_is_never_served() {
+        let is_replayed = setting("SIM_SEED").is_some();
+        if is_replayed && !is_set("SIM_DAMAGE") {
+            return;
+        }
+        let mut tally = Tally::default();
+        for seed in seeds(DAMAGE_SEEDS) {
+            let options = options(seed, Purpose::Detect);
+            tally.add(&options, &run(&options, Bugs::default()));
+        }
+        report("damage campaign", &tally);
+        for fault in [Fault::BitRot, Fault::ReadError, Fault::MisdirectedWrite] {
+            let is_found = tally.detected.contains_key(fault.name());
+            assert!(is_found || tally.seeds < DAMAGE_SEEDS, "{} was never met", fault.name());
+        }
     }
 
     #[test]
     fn the_same_seed_runs_the_same_way_twice() {
-        for seed in [3, 11] {
-            let hashes = [(); 2].map(|()| play(seed, Bugs::default()).1.trace_hash);
+        for (seed, purpose) in [(3, Purpose::Survive), (11, Purpose::Survive), (5, Purpose::Detect)] {
+            let hashes = [(); 2].map(|()| run(&options(seed, purpose), Bugs::default()).trace_hash);
             assert_eq!(hashes[0], hashes[1], "seed {seed}");
+        }
+    }
+
+    struct SeededBug {
+        name: &'static str,
+        bugs: Bugs,
+        purpose: Purpose,
+    }
+
+    fn seeded_bugs() -> Vec<SeededBug> {
+        let log = |mutant| Bugs { log: Mutants { on: Some(mutant) }, ..Bugs::default() };
+        let shard = |mutant| Bugs { shard: Some(mutant), ..Bugs::default() };
+        let no_directory_sync = Bugs { is_directory_sync_forgotten: true, ..Bugs::default() };
+        let survive = |name, bugs| SeededBug { name, bugs, purpose: Purpose::Survive };
+        let detect = |name, bugs| SeededBug { name, bugs, purpose: Purpose::Detect };
+        vec![
+            survive("acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
+            survive("failed sync taken for a good one", log(LogMutant::SyncErrorIgnored)),
+            detect("bad record in the middle taken for the tail", log(LogMutant::DamageTakenForTail)),
+            survive("directory of new segments not synced", no_directory_sync),
+            survive("uncommitted value visible to reads", shard(ShardMutant::UncommittedVisible)),
+            survive("EXEC split into an entry for each command", shard(ShardMutant::SplitTransactions)),
+            survive("tail read at recovery not written again", log(LogMutant::TailNotWrittenAgain)),
+            survive("reply before the commit (gate)", shard(ShardMutant::AcknowledgeBeforeCommit)),
+            survive("expired keys deleted without an entry", shard(ShardMutant::ExpiryNotLogged)),
+        ]
+    }
+
+    /// How the run of a seed shows the bug, if it does.
+    fn symptom(seed: u64, bug: &SeededBug) -> Option<&'static str> {
+        let options = options(seed, bug.purpose);
+        let played = std::panic::catch_unwind(|| run(&options, bug.bugs));
+        let Ok(verdict) = played else { return Some("an assertion stops the node") };
+        match (verdict.is_passed(), verdict.report.violations.first()) {
+            (true, _) => None,
+            (false, Some(violation)) => Some(violation.checker),
+            (false, None) => Some("the node does not come back as it was"),
         }
     }
 
@@ -87,27 +194,13 @@ mod under_madsim {
         if setting("SIM_SEED").is_some() {
             return;
         }
-        let log = |mutant| Bugs { log: Mutants { on: Some(mutant) }, ..Bugs::default() };
-        let shard = |mutant| Bugs { shard: Some(mutant), ..Bugs::default() };
-        let bugs = [
-            ("acknowledged before sync (log)", log(LogMutant::AcknowledgedBeforeSync)),
-            ("sync error ignored", log(LogMutant::SyncErrorIgnored)),
-            ("tail not written again", log(LogMutant::TailNotWrittenAgain)),
-            ("acknowledged before commit (gate)", shard(ShardMutant::AcknowledgeBeforeCommit)),
-            ("uncommitted value visible", shard(ShardMutant::UncommittedVisible)),
-            ("expiry not logged", shard(ShardMutant::ExpiryNotLogged)),
-        ];
         let mut missed = Vec::new();
-        for (name, bug) in bugs {
-            let seeds = FIRST_SEED..FIRST_SEED + SEEDS_PER_BUG_MAX;
-            // An assertion that stops the node counts as found, too.
-            let is_caught = |seed: &u64| {
-                std::panic::catch_unwind(|| play(*seed, bug).1.is_passed()).map_or(true, |passed| !passed)
-            };
-            let found = seeds.into_iter().find(is_caught);
-            match found {
-                Some(seed) => println!("bug found: {name}: seed {seed}"),
-                None => missed.push(name),
+        println!("| seeded bug | first seed that finds it | how it shows |\n|---|---:|---|");
+        for bug in seeded_bugs() {
+            let mut seeds = FIRST_SEED..FIRST_SEED + SEEDS_PER_BUG_MAX;
+            match seeds.find_map(|seed| Some((seed, symptom(seed, &bug)?))) {
+                Some((seed, how)) => println!("| {} | {seed} | {how} |", bug.name),
+                None => missed.push(bug.name),
             }
         }
         assert!(missed.is_empty(), "not found in {SEEDS_PER_BUG_MAX} seeds: {missed:?}");

@@ -318,6 +318,7 @@ fn play(seed: u64, lie: Lie, load: Load) -> History {
         echo_per_mille: 50,
         keys: 2,
         ttl_ms_max: 300,
+        padded_per_mille: 60,
     };
     let server = Server {
         lie,

@@ -52,12 +52,14 @@ pub enum Fault {
     SyncError,
     /// One write is cut short with an error.
     TornWrite,
-    /// A bit of what was acknowledged flips.
+    /// A bit of what was acknowledged flips, at rest.
     BitRot,
-    /// A sync says it is done and is not, and the machine ends later.
-    LyingSync,
-    /// A write lands in another place.
+    /// A sector of what was acknowledged cannot be read any more.
+    ReadError,
+    /// A sector lands in another place, and not in its own.
     MisdirectedWrite,
+    /// A sync says it is done and is not, and the machine ends soon after. No node can notice that alone.
+    LyingSync,
 }
 
 impl Fault {
@@ -76,7 +78,8 @@ impl Fault {
         Fault::TornWrite,
     ];
 
-    pub const DETECTED: &[Fault] = &[Fault::BitRot, Fault::LyingSync, Fault::MisdirectedWrite];
+    pub const DETECTED: &[Fault] =
+        &[Fault::BitRot, Fault::ReadError, Fault::MisdirectedWrite, Fault::LyingSync];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -93,6 +96,7 @@ impl Fault {
             Fault::SyncError => "sync-error",
             Fault::TornWrite => "torn-write",
             Fault::BitRot => "bit-rot",
+            Fault::ReadError => "read-error",
             Fault::LyingSync => "lying-sync",
             Fault::MisdirectedWrite => "misdirected-write",
         }
@@ -129,6 +133,8 @@ pub struct Options {
     pub mix: Mix,
     pub clients: u32,
     pub pipeline_depth_max: u32,
+    /// Calls that all clients together make in a second, about, while the node serves.
+    pub calls_per_s: u64,
     /// Pause of a client between two pipelines.
     pub think_us: Range,
     pub client_timeout_ms: u64,
@@ -170,19 +176,26 @@ impl Options {
         let drift_ppm = between(clock, 0, 200_000) as i64 - 100_000;
         let slowest_us = *pick(disk, &[200, 2_000, 20_000]);
         let farthest_us = *pick(network, &[100, 1_000, 30_000]);
+        let mix = draw_mix(workload);
+        let clients = between(workload, 2, 12) as u32;
+        let pipeline_depth_max = *pick(workload, &[1, 1, 2, 4, 16]);
+        // Most runs are calm, so that many fit in a second; a few press hard.
+        let calls_per_s = *pick(workload, &[60, 80, 120, 160, 240, 1_000]);
+        let think_us_max = u64::from(clients) * u64::from(1 + pipeline_depth_max) * 1_000_000 / calls_per_s;
         Options {
             seed,
             purpose,
             duration_ms,
-            mix: draw_mix(workload),
-            clients: between(workload, 2, 12) as u32,
-            pipeline_depth_max: *pick(workload, &[1, 1, 2, 4, 16]),
-            think_us: Range { low: 0, high: *pick(workload, &[1_000, 20_000, 100_000]) },
+            mix,
+            clients,
+            pipeline_depth_max,
+            calls_per_s,
+            think_us: Range { low: 0, high: think_us_max },
             client_timeout_ms: *pick(workload, &[200, 1_000, 5_000]),
             clock_jump_ms_total_max: if has(Fault::ClockJump) { jump_ms } else { 0 },
             clock_drift_ppm: if has(Fault::ClockDrift) { drift_ppm } else { 0 },
             faults,
-            segment_bytes: *pick(disk, &[64 << 10, 256 << 10, 1 << 20, 4 << 20]),
+            segment_bytes: *pick(disk, &[1 << 20, 1 << 20, 1 << 20, 1 << 20, 4 << 20]),
             sector_bytes: *pick(disk, &[512, 4096]),
             network_latency_us: Range { low: between(network, 10, 100), high: farthest_us },
             disk_latency_us: Range { low: between(disk, 20, 200), high: slowest_us },
@@ -216,7 +229,7 @@ fn draw_faults(rng: &mut ChaCha8Rng, purpose: Purpose) -> Vec<FaultRate> {
     if purpose == Purpose::Detect {
         // One kind of damage a run, so that a refusal can be told apart from another's.
         let fault = *pick(rng, Fault::DETECTED);
-        faults.push(FaultRate { fault, interval_ms: between(rng, 2_000, 10_000) });
+        faults.push(FaultRate { fault, interval_ms: between(rng, 1_000, 5_000) });
     }
     faults
 }
@@ -237,6 +250,7 @@ fn draw_mix(rng: &mut ChaCha8Rng) -> Mix {
         echo_per_mille: *pick(rng, &[0, 20, 100]),
         keys: *pick(rng, &[1, 3, 10]),
         ttl_ms_max: *pick(rng, &[20, 300, 3_000]),
+        padded_per_mille: *pick(rng, &[20, 60, 500]),
     }
 }
 
@@ -251,7 +265,8 @@ impl fmt::Display for Options {
         write!(f, " mix=reg:{},ctr:{},hash:{}", mix.register, mix.counter, mix.hash)?;
         write!(f, ",txn:{},exp:{},echo:{}", mix.transaction, mix.expiry, mix.echo_per_mille)?;
         write!(f, " keys={} ttl_ms_max={} clients={}", mix.keys, mix.ttl_ms_max, self.clients)?;
-        write!(f, " depth_max={} think_us={}", self.pipeline_depth_max, self.think_us)?;
+        write!(f, " depth_max={} calls_per_s={}", self.pipeline_depth_max, self.calls_per_s)?;
+        write!(f, " think_us={} padded={}", self.think_us, mix.padded_per_mille)?;
         write!(f, " client_timeout_ms={}", self.client_timeout_ms)?;
         write!(f, " segment_bytes={} sector_bytes={}", self.segment_bytes, self.sector_bytes)?;
         write!(f, " network_us={} disk_us={}", self.network_latency_us, self.disk_latency_us)?;

@@ -11,50 +11,45 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ramkeep_engine::NodeFacts;
-use ramkeep_engine::config::Config;
-use ramkeep_engine::time::Now;
-use ramkeep_log::Mutants;
 use ramkeep_net::{Host, NodeId, World, WorldOptions, simulate, sleep, timeout};
-use ramkeep_server::start;
 use rand_chacha::ChaCha8Rng;
 
 use super::client::{self, Shared, SharedRef};
-use super::options::{Fault, Options};
+use super::damage;
+use super::node::{Bugs, End, PORT, serve};
+use super::options::{Fault, Options, Purpose};
 use crate::checker::{Report, check};
 use crate::history::{ClockKind, Header, History, Recorder, Source, VERSION};
 use crate::random::{between, chance};
 use crate::workload::Workloads;
 
-const PORT: u16 = 6379;
-/// A turn ends here: small, so that several entries are under way.
-const TURN_BYTES_MAX: usize = 4 << 10;
-/// Segments below this would not hold a turn and the room wanted before it.
-const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// After the last fault the node must serve within this.
 const HEALED_MS_MAX: u64 = 30_000;
-
-/// Which seeded bugs are on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bugs {
-    pub log: Mutants,
-    pub shard: Option<ramkeep_shard::Mutant>,
-}
+/// The whole final read takes no longer.
+const FINAL_READ_S_MAX: u64 = 120;
+/// A power loss or kill that waits for a write to hit waits no longer.
+const AIM_STEPS_MAX: u32 = 2_000;
+const AIM_STEP_US: u64 = 20;
 
 /// What came of a run.
 pub struct Verdict {
     pub report: Report,
     /// What the node itself did wrong: refused to start, did not come back, a changed digest.
     pub complaints: Vec<String>,
+    /// The damage that the node found, where it was to find some.
+    pub detected: Option<String>,
     pub history: History,
     pub trace_hash: u64,
     pub answered: u64,
     pub faults: BTreeMap<String, u64>,
+    /// A sync has lied: one node cannot know what it lost.
+    pub may_lose: bool,
 }
 
 impl Verdict {
     pub fn is_passed(&self) -> bool {
-        self.report.is_passed() && self.complaints.is_empty()
+        let is_explained = self.report.is_passed() || (self.may_lose && self.report.undecided.is_empty());
+        is_explained && self.complaints.is_empty()
     }
 }
 
@@ -67,21 +62,39 @@ pub fn run(options: &Options, bugs: Bugs) -> Verdict {
         let run = Run::new(world, drawn, bugs);
         run.play().await
     });
-    let (history, faults, complaints, trace_hash, answered) = outcome;
+    let Outcome { history, faults, complaints, detected, trace_hash, answered } = outcome;
     let report = check(&history, &options.limits());
-    Verdict { report, complaints, history, trace_hash, answered, faults }
+    let may_lose = options.has(Fault::LyingSync);
+    Verdict { report, complaints, detected, history, trace_hash, answered, faults, may_lose }
 }
 
-type Outcome = (History, BTreeMap<String, u64>, Vec<String>, u64, u64);
+struct Outcome {
+    history: History,
+    faults: BTreeMap<String, u64>,
+    complaints: Vec<String>,
+    detected: Option<String>,
+    trace_hash: u64,
+    answered: u64,
+}
 
-struct Run {
-    world: World,
-    options: Rc<Options>,
+/// What the node's process says of itself.
+#[derive(Debug, Default)]
+struct Told {
+    complaints: Vec<String>,
+    /// Why it refused to start for good: its data are damaged.
+    refusal: Option<String>,
+    /// Why its last start failed, if it did and may go better next time.
+    failure: Option<String>,
+}
+
+pub(super) struct Run {
+    pub(super) world: World,
+    pub(super) options: Rc<Options>,
     bugs: Bugs,
-    node: NodeId,
+    pub(super) node: NodeId,
     shared: SharedRef,
-    complaints: Rc<RefCell<Vec<String>>>,
-    rng: ChaCha8Rng,
+    told: Rc<RefCell<Told>>,
+    pub(super) rng: ChaCha8Rng,
     jumps_left_ms: i64,
 }
 
@@ -115,7 +128,7 @@ impl Run {
             bugs,
             node,
             shared: Rc::new(RefCell::new(shared)),
-            complaints: Rc::default(),
+            told: Rc::default(),
             rng,
             jumps_left_ms,
         }
@@ -134,22 +147,47 @@ impl Run {
                 self.complain("a client does not end");
             }
         }
-        self.final_read().await;
+        if self.options.purpose == Purpose::Detect && !self.has_refused() {
+            // What stands on the disk is looked at once more before the last word.
+            self.restart(false, 50).await;
+        }
+        if self.has_refused() {
+            self.check_refusal().await;
+        } else {
+            self.final_read().await;
+        }
         let trace_hash = self.world.trace().hash();
-        let complaints = self.complaints.borrow().clone();
         self.world.kill(self.node);
-        let shared = Rc::clone(&self.shared);
+        let (shared, told) = (Rc::clone(&self.shared), Rc::clone(&self.told));
         drop(self);
         sleep(Duration::from_millis(1)).await;
         let Ok(shared) = Rc::try_unwrap(shared) else { unreachable!("every client has ended") };
         let shared = shared.into_inner();
+        let told = told.take();
         let answered = shared.answered;
         let (history, faults) = shared.recorder.end();
-        (history, faults, complaints, trace_hash, answered)
+        let (complaints, detected) = (told.complaints, told.refusal);
+        Outcome { history, faults, complaints, detected, trace_hash, answered }
     }
 
     fn complain(&self, text: impl Into<String>) {
-        self.complaints.borrow_mut().push(text.into());
+        self.told.borrow_mut().complaints.push(text.into());
+    }
+
+    fn has_refused(&self) -> bool {
+        self.told.borrow().refusal.is_some()
+    }
+
+    /// Having refused, the node has changed nothing: it refuses again.
+    async fn check_refusal(&self) {
+        let first = self.told.borrow_mut().refusal.take();
+        if !self.world.is_running(self.node) {
+            self.start_node();
+        }
+        if timeout(Duration::from_millis(HEALED_MS_MAX), self.world.exited(self.node)).await.is_err() {
+            self.complain("the node serves after it had refused to");
+        }
+        self.told.borrow_mut().refusal = first;
     }
 
     fn set_up(&mut self) {
@@ -159,6 +197,7 @@ impl Run {
         });
         self.world.with_disk(self.node, |disk| {
             disk.faults.latency.sync_us = (options.disk_latency_us.low, options.disk_latency_us.high);
+            disk.faults.is_directory_sync_forgotten = self.bugs.is_directory_sync_forgotten;
             disk.faults.write_back = f64::from(options.sectors_kept_per_mille) / 2_000.0;
             if options.has(Fault::SlowDisk) {
                 disk.faults.latency.slow = 0.02;
@@ -183,10 +222,15 @@ impl Run {
 
     fn start_node(&self) {
         let (options, bugs) = (Rc::clone(&self.options), self.bugs);
-        let complaints = Rc::clone(&self.complaints);
+        let told = Rc::clone(&self.told);
         self.world.start(self.node, move |host| async move {
-            if let Err(why) = serve(host, &options, bugs).await {
-                complaints.borrow_mut().push(why);
+            let end = serve(host, &options, bugs).await;
+            let mut told = told.borrow_mut();
+            match end {
+                Ok(()) => told.failure = None,
+                Err(End::Disk(why)) => told.failure = Some(why),
+                Err(End::Damage(why)) if options.purpose == Purpose::Detect => told.refusal = Some(why),
+                Err(End::Damage(why)) => told.complaints.push(format!("refused to start: {why}")),
             }
         });
     }
@@ -199,14 +243,14 @@ impl Run {
         for rate in &options.faults {
             next.push((self.world.now_ns() + self.pause_ns(rate.interval_ms), rate.fault));
         }
-        while self.world.now_ns() < end_ns {
+        while self.world.now_ns() < end_ns && !self.has_refused() {
             if !self.world.is_running(self.node) {
                 sleep(Duration::from_millis(between(&mut self.rng, 1, 200))).await;
                 self.start_node();
             }
             let now_ns = self.world.now_ns();
             for ((at_ns, fault), rate) in next.iter_mut().zip(&options.faults) {
-                if *at_ns <= now_ns {
+                if *at_ns <= now_ns && !self.has_refused() {
                     self.strike(*fault).await;
                     *at_ns = self.world.now_ns() + self.pause_ns(rate.interval_ms);
                 }
@@ -250,18 +294,32 @@ impl Run {
             Fault::SyncError => self.fail_disk(|faults, rate| faults.sync_error = rate).await,
             Fault::TornWrite => self.fail_disk(|faults, rate| faults.write_error = rate).await,
             Fault::ClockDrift | Fault::HalfPipeline | Fault::ClientTimeout | Fault::SlowDisk => {}
-            Fault::BitRot | Fault::LyingSync | Fault::MisdirectedWrite => {}
+            Fault::BitRot | Fault::ReadError | Fault::LyingSync | Fault::MisdirectedWrite => {
+                damage::strike(self, fault).await;
+            }
         }
     }
 
-    async fn restart(&mut self, loses_power: bool, pause_ms_max: u64) {
+    /// Ends process or machine and starts it again: at any moment, or at one where a write is under way.
+    pub(super) async fn restart(&mut self, loses_power: bool, pause_ms_max: u64) {
+        if chance(&mut self.rng, 500) {
+            let has_write = || self.world.with_disk(self.node, |disk| disk.has_write_under_way());
+            for _ in 0..AIM_STEPS_MAX {
+                if has_write() {
+                    break;
+                }
+                sleep(Duration::from_micros(AIM_STEP_US)).await;
+            }
+        }
         if loses_power {
             self.world.power_loss(self.node);
         } else {
             self.world.kill(self.node);
         }
         sleep(Duration::from_millis(between(&mut self.rng, 1, pause_ms_max))).await;
-        self.start_node();
+        if !self.has_refused() {
+            self.start_node();
+        }
     }
 
     /// Lets disk calls fail for a moment. The node must fence itself; a fenced one is started again.
@@ -287,14 +345,23 @@ impl Run {
     async fn final_read(&mut self) {
         let reader = self.world.add_node("reader", "clients");
         let address = SocketAddr::new(self.world.address(self.node), PORT);
-        let (shared, complaints) = (Rc::clone(&self.shared), Rc::clone(&self.complaints));
+        let (shared, told) = (Rc::clone(&self.shared), Rc::clone(&self.told));
+        let purpose = self.options.purpose;
         self.world.start(reader, move |host| async move {
             if let Err(why) = read_finally(&host, &shared, address).await {
-                complaints.borrow_mut().push(why);
+                let mut told = told.borrow_mut();
+                let failure = told.failure.clone();
+                match purpose {
+                    Purpose::Survive => told.complaints.push(why),
+                    // Not to serve is what is wanted, with a reason.
+                    Purpose::Detect if failure.is_some() => told.refusal = failure,
+                    Purpose::Detect if told.refusal.is_some() => {}
+                    Purpose::Detect => told.complaints.push(why),
+                }
             }
         });
         while self.world.is_running(reader) {
-            if !self.world.is_running(self.node) {
+            if !self.world.is_running(self.node) && !self.has_refused() {
                 self.start_node();
             }
             sleep(Duration::from_millis(10)).await;
@@ -315,7 +382,9 @@ async fn read_finally(host: &Host, shared: &SharedRef, address: SocketAddr) -> R
     let calls = shared.borrow().workloads.final_reads();
     let began_ns = now_ns();
     shared.borrow_mut().recorder.begin_final_read(began_ns);
-    let reading = client::read_all(host, shared, address, calls).await;
+    let reading = client::read_all(host, shared, address, calls);
+    let reading = timeout(Duration::from_secs(FINAL_READ_S_MAX), reading).await;
+    let reading = reading.map_err(|_| "the final read is not answered".to_string())?;
     reading.map_err(|error| format!("the final read failed: {error}"))?;
     match ask(host, address, b"DEBUG LOADAOF\r\n").await {
         Ok(answer) if answer == b"+OK\r\n" => Ok(()),
@@ -339,57 +408,4 @@ async fn ask(host: &Host, address: SocketAddr, request: &[u8]) -> std::io::Resul
         Ok(answer)
     };
     timeout(patience, asking).await?
-}
-
-/// The node's process: as the binary starts it, on the simulated host.
-async fn serve(host: Host, options: &Options, bugs: Bugs) -> Result<(), String> {
-    let mut config = Config::new();
-    let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).to_string();
-    let settings: [(&str, &[u8]); 4] = [
-        // Clients of a run are other machines.
-        ("protected-mode", b"no"),
-        ("dir", b"data"),
-        ("segment-size-bytes", segment_bytes.as_bytes()),
-        ("enable-debug-command", b"yes"),
-    ];
-    for (name, value) in settings {
-        config.set_at_start(name, &[value]).map_err(|error| error.to_string())?;
-    }
-    let clock = host.clock();
-    let started_at = Now { monotonic_ns: clock.monotonic_ns(), wall_us: clock.wall_us() };
-    let start_options = start::Options {
-        config,
-        facts: NodeFacts { port: PORT, started_at, ..NodeFacts::default() },
-        directory: "data".into(),
-        sector_bytes: options.sector_bytes,
-        shard: ramkeep_shard::Options {
-            turn_bytes_max: TURN_BYTES_MAX,
-            mutant: bugs.shard,
-            ..ramkeep_shard::Options::default()
-        },
-        mutants: bugs.log,
-        stopwatch: ramkeep_net::stopwatch_ns,
-    };
-    let directory = match start::open(&host, &start_options).await {
-        Ok(directory) => Rc::new(directory),
-        // The disk failed: the process ends and is started again.
-        Err(start::StartError::Directory(_)) => return Ok(()),
-        Err(error) => return Err(format!("refused to start: {error}")),
-    };
-    let node = match start::build(&host, &directory, start_options).await {
-        Ok(node) => node,
-        Err(start::StartError::Directory(_)) => return Ok(()),
-        Err(error) => return Err(format!("refused to start: {error}")),
-    };
-    let address = SocketAddr::new([0, 0, 0, 0].into(), PORT);
-    let Ok(listener) = host.listen(address, 64) else { return Ok(()) };
-    start::spawn_tasks(&node, &directory, vec![listener]);
-    match start::recover(&node, &directory, bugs.log).await {
-        Ok(report) => host.trace("recovered", &[report.frames, report.cut_bytes, report.rewritten_frames]),
-        Err(start::StartError::Directory(_)) => return Ok(()),
-        Err(error) => return Err(format!("refused to start: {error}")),
-    }
-    // A fenced node serves nothing: its process ends.
-    node.fenced().await;
-    Ok(())
 }

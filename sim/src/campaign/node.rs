@@ -1,0 +1,89 @@
+//! The node of a run: the server's own code as a process of the simulated world.
+//!
+//! Lives here: its settings, its start as the binary does it, and why it ended.
+//! Not here: when it is started and killed (`run`).
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ramkeep_engine::NodeFacts;
+use ramkeep_engine::config::Config;
+use ramkeep_engine::time::Now;
+use ramkeep_log::Mutants;
+use ramkeep_net::Host;
+use ramkeep_server::start;
+
+use super::options::Options;
+
+pub const PORT: u16 = 6379;
+/// A turn ends here: small, so that several entries are under way.
+const TURN_BYTES_MAX: usize = 4 << 10;
+/// Segments below this would not hold a turn and the room wanted before it.
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+
+/// Which seeded bugs are on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bugs {
+    pub log: Mutants,
+    pub shard: Option<ramkeep_shard::Mutant>,
+    /// Segments are made without a sync of their directory.
+    pub is_directory_sync_forgotten: bool,
+}
+
+/// Why the node's process ended without being told to.
+pub enum End {
+    /// The disk failed: started again, it may go better.
+    Disk(String),
+    /// Its data are not what it wrote: it will not start.
+    Damage(String),
+}
+
+impl From<start::StartError> for End {
+    fn from(error: start::StartError) -> End {
+        match error {
+            start::StartError::Directory(_) => End::Disk(error.to_string()),
+            _ => End::Damage(error.to_string()),
+        }
+    }
+}
+
+/// The node's process: as the binary starts it, on the simulated host.
+pub async fn serve(host: Host, options: &Options, bugs: Bugs) -> Result<(), End> {
+    let mut config = Config::new();
+    let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).to_string();
+    let settings: [(&str, &[u8]); 4] = [
+        // Clients of a run are other machines.
+        ("protected-mode", b"no"),
+        ("dir", b"data"),
+        ("segment-size-bytes", segment_bytes.as_bytes()),
+        ("enable-debug-command", b"yes"),
+    ];
+    for (name, value) in settings {
+        config.set_at_start(name, &[value]).expect("settings of a run are legal");
+    }
+    let clock = host.clock();
+    let started_at = Now { monotonic_ns: clock.monotonic_ns(), wall_us: clock.wall_us() };
+    let start_options = start::Options {
+        config,
+        facts: NodeFacts { port: PORT, started_at, ..NodeFacts::default() },
+        directory: "data".into(),
+        sector_bytes: options.sector_bytes,
+        shard: ramkeep_shard::Options {
+            turn_bytes_max: TURN_BYTES_MAX,
+            mutant: bugs.shard,
+            ..ramkeep_shard::Options::default()
+        },
+        mutants: bugs.log,
+        stopwatch: ramkeep_net::stopwatch_ns,
+    };
+    let directory = Rc::new(start::open(&host, &start_options).await?);
+    let node = start::build(&host, &directory, start_options).await?;
+    let address = SocketAddr::new([0, 0, 0, 0].into(), PORT);
+    let Ok(listener) = host.listen(address, 64) else { return Ok(()) };
+    start::spawn_tasks(&node, &directory, vec![listener]);
+    let report = start::recover(&node, &directory, bugs.log).await?;
+    host.trace("recovered", &[report.frames, report.cut_bytes, report.rewritten_frames]);
+    // A fenced node serves nothing: its process ends.
+    node.fenced().await;
+    Ok(())
+}

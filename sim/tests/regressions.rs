@@ -1,0 +1,87 @@
+//! What campaigns have found, each as a scenario of its own that tells the story.
+#![cfg(madsim)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ramkeep_net::{Conn, Host, World, WorldOptions, simulate, sleep};
+use ramkeep_sim::campaign::node::{Bugs, PORT, serve};
+use ramkeep_sim::campaign::options::{Options, Purpose};
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Plays a scene in a quiet world.
+fn scene<F: Future<Output = ()> + 'static>(body: impl FnOnce(World) -> F + Send) {
+    simulate(1, WorldOptions::default(), LIMIT, body);
+}
+
+fn start(world: &World, node: ramkeep_net::NodeId) {
+    world.start(node, |host| async move {
+        let options = Options::draw(1, 1_000, Purpose::Survive);
+        assert!(serve(host, &options, Bugs::default()).await.is_ok(), "the node starts");
+    });
+}
+
+/// A client that waits until it is let in.
+async fn connect(host: &Host, address: SocketAddr) -> Conn {
+    loop {
+        match host.connect(address).await {
+            Ok(conn) => return conn,
+            Err(_) => sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+/// Sends inline requests and reads so many lines of answers.
+async fn ask(conn: &Conn, request: &str, lines: usize) -> io::Result<String> {
+    conn.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    while answer.iter().filter(|byte| **byte == b'\n').count() < lines {
+        if conn.read(&mut answer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(String::from_utf8(answer).expect("answers here are text"))
+}
+
+/// Seed 25 of the first campaign: a client was let in while the log was being replayed, and its WATCH was taken (the
+/// command is allowed while loading). The replay then set the watched keys, as it must, which broke the watch: EXEC
+/// answered nil although nobody had written since. WATCH is now refused where nothing can be read.
+#[test]
+fn a_watch_during_replay_is_not_broken_by_the_replay() {
+    scene(|world| async move {
+        let node = world.add_node("node", "a");
+        let client = world.host(world.add_node("client", "clients"));
+        let address = SocketAddr::new(world.address(node), PORT);
+        start(&world, node);
+        let conn = connect(&client, address).await;
+        while ask(&conn, "SET k 0\r\n", 1).await.is_ok_and(|answer| answer != "+OK\r\n") {
+            sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..50 {
+            ask(&conn, "INCR k\r\n", 1).await.expect("served");
+        }
+        world.kill(node);
+        world.with_disk(node, |disk| disk.faults.latency.read_us = (5_000, 5_000));
+        start(&world, node);
+        let (mut refused, mut taken) = (0, 0);
+        while taken == 0 {
+            let conn = connect(&client, address).await;
+            let answer = ask(&conn, "WATCH k\r\n", 1).await.expect("answered");
+            if answer.starts_with("-LOADING") {
+                refused += 1;
+                sleep(Duration::from_millis(1)).await;
+                continue;
+            }
+            assert_eq!(answer, "+OK\r\n");
+            taken += 1;
+            while ask(&conn, "GET k\r\n", 1).await.expect("answered").starts_with('-') {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let answer = ask(&conn, "MULTI\r\nSET k v\r\nEXEC\r\n", 4).await.expect("served");
+            assert!(answer.ends_with("*1\r\n+OK\r\n"), "nobody wrote since WATCH: {answer}");
+        }
+        assert!(refused > 0, "the client came while the log was replayed");
+    });
+}
