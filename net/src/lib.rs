@@ -9,6 +9,7 @@
 //! | [`Host`] | what one node sees: clock, random streams, sockets, disk, facts. Passed down, never global, so that many nodes live in one simulated process |
 //! | [`spawn`], [`sleep`], [`timeout`], [`yield_now`], [`select!`], [`Notify`], [`oneshot`], [`mpsc`] | tasks and waiting, on the thread of the caller |
 //! | [`Conn`], [`Listener`] | TCP, usable through `&self` by a reading and a writing task at once |
+//! | [`peer`] | connections between nodes: frames, authentication, lanes that connect again |
 //! | [`disk`] | the traits [`Disk`], [`LogFile`] and [`Draft`]: durable when the future completes |
 //! | [`trace`] | rolling hash over a run's events, for comparing two runs of one seed |
 //! | [`random`] | seeds of the random streams |
@@ -23,6 +24,7 @@
 
 pub mod disk;
 pub mod facts;
+pub mod peer;
 pub mod random;
 #[doc(hidden)]
 pub mod select;

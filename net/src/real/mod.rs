@@ -65,6 +65,14 @@ impl Host {
         Conn::connect(address).await
     }
 
+    /// An address of `name`, which is one already or is looked up.
+    pub async fn resolve(&self, name: &str, port: u16) -> io::Result<SocketAddr> {
+        if let Ok(address) = name.parse() {
+            return Ok(SocketAddr::new(address, port));
+        }
+        tokio::net::lookup_host((name, port)).await?.next().ok_or(io::ErrorKind::NotFound.into())
+    }
+
     /// Opens a data directory, made if missing, and locks it against other processes; leftovers of files that
     /// were being made in a crash are removed. Fails with `ResourceBusy` while another process holds it.
     pub fn disk(&self, directory: &str) -> io::Result<Rc<dyn Disk>> {

@@ -66,6 +66,11 @@ impl Host {
         Conn::connect(Rc::clone(&self.shared), self.node, address).await
     }
 
+    /// The address that `name` spells; there are no names here.
+    pub async fn resolve(&self, name: &str, port: u16) -> io::Result<SocketAddr> {
+        name.parse().map(|address| SocketAddr::new(address, port)).map_err(|_| io::ErrorKind::NotFound.into())
+    }
+
     /// Opens a data directory and locks it until all that came from it is dropped or the process ends.
     pub fn disk(&self, directory: &str) -> io::Result<Rc<dyn Disk>> {
         Ok(Rc::new(NodeDisk::open(Rc::clone(&self.shared), self.node, directory)?))
