@@ -86,6 +86,8 @@ pub enum Kind {
     OutputLimits,
     SavePoints,
     Addresses,
+    /// Members of the cluster, five words each; lines add up.
+    Members,
     Events,
     Percentiles,
     OomScores,
@@ -111,6 +113,7 @@ impl Kind {
             | Kind::OutputLimits
             | Kind::SavePoints
             | Kind::Addresses
+            | Kind::Members
             | Kind::Percentiles
             | Kind::OomScores => true,
             Kind::Boolean

@@ -50,7 +50,7 @@ pub fn denies(settings: &Settings, client: IpAddr) -> bool {
 }
 
 /// Whether only this machine reaches an address of `bind`. A name other than `localhost` may mean anything.
-fn is_loopback(address: &str) -> bool {
+pub(super) fn is_loopback(address: &str) -> bool {
     // The minus says that the address may be missing on this machine.
     let address = address.strip_prefix('-').unwrap_or(address);
     match address.parse::<IpAddr>() {

@@ -2,7 +2,7 @@
 //!
 //! Lives here: the values that hold, CONFIG GET and CONFIG SET. Below: the table of directives (`table`), the shape of
 //! values (`value`), typed settings (`settings`), files in redis.conf's syntax (`file`, `rewrite`, `syntax`), who may
-//! reach the node (`exposure`).
+//! reach the node (`exposure`), the members of a cluster (`members`).
 //! Not here: opening files and ports; whoever changes a setting acts on it with the `Changed` that comes back.
 //!
 //! Invariant: `values` has one value per row of the table, of the row's kind, and `settings` follows them.
@@ -10,6 +10,7 @@
 pub mod directive;
 mod exposure;
 mod file;
+mod members;
 mod rewrite;
 mod settings;
 mod syntax;
@@ -19,6 +20,10 @@ mod value;
 pub use directive::{Treatment, closest, closest_directive};
 pub use exposure::{Exposed, Exposure, denies, exposure};
 pub use file::{Included, Line, LineTreatment, LoadError, check};
+pub use members::{
+    Member, MemberRole, MembersError, Own, check as check_members, is_loopback_address, node_number,
+    split_address,
+};
 pub use rewrite::GENERATED;
 pub use settings::{Allowed, EvictionPolicy, LogFormat, Settings};
 pub use table::DIRECTIVES;

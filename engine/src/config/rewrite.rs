@@ -85,6 +85,9 @@ impl Config {
                 .iter()
                 .map(|point| line(format!("{} {}", point.seconds, point.changes).into_bytes()))
                 .collect(),
+            Value::Members(members) if !members.is_empty() => {
+                members.iter().map(|member| line(member.to_string().into_bytes())).collect()
+            }
             Value::OutputLimits(limits) => {
                 limits.classes().map(|(class, limit)| line(format!("{class} {limit}").into_bytes())).to_vec()
             }

@@ -5,6 +5,7 @@
 //! Invariant: the settings follow the values; they are built anew after every change.
 
 use super::directive::find;
+use super::members::{Member, Own};
 use super::value::{Events, OutputLimits, Value};
 
 /// What runs by the configuration reads this.
@@ -60,6 +61,19 @@ pub struct Settings {
     pub log_format: LogFormat,
     pub enable_debug_command: Allowed,
     pub enable_protected_configs: Allowed,
+
+    // Cluster
+    /// Which of `members` this node is.
+    pub node_name: String,
+    pub zone: String,
+    /// Empty: as `members` says.
+    pub node_role: String,
+    /// A name, or a UUID.
+    pub cluster_id: String,
+    /// Empty: a node alone.
+    pub members: Vec<Member>,
+    /// Empty: peers on this machine only, not authenticated.
+    pub peer_secret: Vec<u8>,
 
     // Durability
     pub dir: Vec<u8>,
@@ -117,6 +131,17 @@ impl Allowed {
 }
 
 impl Settings {
+    /// What this node says of itself beside the list of members.
+    pub fn own(&self) -> Own<'_> {
+        Own {
+            name: &self.node_name,
+            zone: &self.zone,
+            role: &self.node_role,
+            cluster: &self.cluster_id,
+            secret: &self.peer_secret,
+        }
+    }
+
     /// Reads the typed settings out of the values, which stand in the order of the table.
     pub(super) fn from_values(values: &[Value]) -> Settings {
         let from = Source(values);
@@ -155,6 +180,12 @@ impl Settings {
             log_format: if from.word("log-format") == "json" { LogFormat::Json } else { LogFormat::Text },
             enable_debug_command: from.allowed("enable-debug-command"),
             enable_protected_configs: from.allowed("enable-protected-configs"),
+            node_name: from.string("node-name"),
+            zone: from.string("zone"),
+            node_role: from.string("node-role"),
+            cluster_id: from.string("cluster-id"),
+            members: from.members("member"),
+            peer_secret: from.text("peer-secret"),
             dir: from.text("dir"),
             segment_size_bytes: from.bytes("segment-size-bytes"),
             unavailable_wait_ms: from.number("unavailable-wait-ms"),
@@ -203,6 +234,15 @@ impl<'a> Source<'a> {
     fn text(&self, name: &str) -> Vec<u8> {
         let Value::Text(text) = self.value(name) else { unreachable!("'{name}' is a text") };
         text.clone()
+    }
+
+    fn string(&self, name: &str) -> String {
+        String::from_utf8_lossy(&self.text(name)).into_owned()
+    }
+
+    fn members(&self, name: &str) -> Vec<Member> {
+        let Value::Members(members) = self.value(name) else { unreachable!("'{name}' holds members") };
+        members.clone()
     }
 
     fn addresses(&self, name: &str) -> Vec<String> {

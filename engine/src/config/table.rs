@@ -7,7 +7,7 @@
 
 use super::directive::{Directive, Kind, TextRule, Treatment};
 use Kind::{
-    Addresses, Boolean, Clamped, Events, Integer, Joined, Memory, MemoryOrPercent, Octal, OomScores,
+    Addresses, Boolean, Clamped, Events, Integer, Joined, Members, Memory, MemoryOrPercent, Octal, OomScores,
     OutputLimits, Percentiles, SavePoints, ShutdownFlags, Text, Word,
 };
 use TextRule::{Any, FileName, Hostname, Title};
@@ -287,6 +287,12 @@ pub const DIRECTIVES: &[Directive] = &[
 
     // Ramkeep's own
     row("insecure", Boolean, "no", Honoured).fixed(),
+    row("node-name", Text(Any), "", Honoured).fixed(),
+    row("zone", Text(Any), "", Honoured).fixed(),
+    row("node-role", Text(Any), "", Honoured).fixed(),
+    row("cluster-id", Text(Any), "", Honoured).fixed(),
+    row("member", Members, "", Honoured).fixed(),
+    row("peer-secret", Text(Any), "", Honoured).fixed().sensitive(),
     row("segment-size-bytes", Memory { min: MIB, max: 1024 * MIB }, "64mb", Honoured).fixed(),
     row("unavailable-wait-ms", NATURAL, "2000", Honoured),
     row("withheld-replies-max-bytes", Memory { min: MIB, max: i64::MAX as u64 }, "64mb", Honoured),

@@ -6,6 +6,7 @@
 //! Invariant: reading what `Value::text` printed gives the same value (tested for every directive).
 
 use super::directive::{Kind, TextRule};
+use super::members::{self, Member};
 
 /// The value of one directive.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,7 @@ pub enum Value {
     OutputLimits(OutputLimits),
     SavePoints(Vec<SavePoint>),
     Addresses(Vec<String>),
+    Members(Vec<Member>),
     Events(Events),
     Percentiles(Vec<f64>),
     OomScores([i64; 3]),
@@ -164,6 +166,10 @@ pub fn read(kind: Kind, words: &[&[u8]], before: &Value) -> Result<Value, String
         Kind::OutputLimits => output_limits(words, before).map(Value::OutputLimits),
         Kind::SavePoints => save_points(words).map(Value::SavePoints),
         Kind::Addresses => addresses(words).map(Value::Addresses),
+        Kind::Members => {
+            let before = if let Value::Members(members) = before { &members[..] } else { &[] };
+            members::read(words, before).map(Value::Members)
+        }
         Kind::Events => Events::read(first)
             .map(Value::Events)
             .ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into()),
@@ -191,6 +197,7 @@ impl Value {
                 joined(points.iter().map(|point| format!("{} {}", point.seconds, point.changes)))
             }
             Value::Addresses(addresses) => addresses.join(" ").into_bytes(),
+            Value::Members(members) => joined(members.iter().map(ToString::to_string)),
             Value::Events(events) => events.text(),
             Value::Percentiles(percentiles) => {
                 joined(percentiles.iter().map(|percentile| percentile_text(*percentile)))
