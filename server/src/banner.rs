@@ -20,17 +20,39 @@ pub struct Facts {
     /// Where clients connect; the first is shown as the example.
     pub addresses: Vec<SocketAddr>,
     pub asks_password: bool,
+    /// None: a node alone.
+    pub cluster: Option<ClusterFacts>,
     /// What the operator should know, each one sentence without a full stop.
     pub warnings: Vec<String>,
+}
+
+/// What is known of the cluster that the node is a member of.
+#[derive(Debug, Clone)]
+pub struct ClusterFacts {
+    pub node: String,
+    pub zone: String,
+    pub zones: usize,
+    pub peer_address: String,
+}
+
+/// What an OK of this node means.
+fn promise(facts: &Facts) -> String {
+    match &facts.cluster {
+        None => "1 node: every OK is on this disk (fsync), but this disk is the only copy".into(),
+        Some(ClusterFacts { node, zone, zones, .. }) => format!(
+            "node {node}, zone {zone}: every OK is on disk (fsync) in {} of {zones} zones",
+            zones / 2 + 1
+        ),
+    }
 }
 
 /// The banner for a terminal, ending with a line's end.
 pub fn banner_text(facts: &Facts) -> String {
     let age = if facts.directory_is_new { "new" } else { "existing" };
     let mut text = format!(
-        "ramkeep {}   1 node: every OK is on this disk (fsync), but this disk is the only copy\n  \
-         data     {}   {age}   log {}\n",
+        "ramkeep {}   {}\n  data     {}   {age}   log {}\n",
         facts.version,
+        promise(facts),
         facts.directory,
         size_text(facts.log_bytes),
     );
@@ -39,6 +61,9 @@ pub fn banner_text(facts: &Facts) -> String {
         let example =
             if index == 0 { format!("   {}", client_command(facts, *address)) } else { String::new() };
         text += &format!("  {label:<7}  redis://{address}{example}\n");
+    }
+    if let Some(cluster) = &facts.cluster {
+        text += &format!("  peers    {}\n", cluster.peer_address);
     }
     for warning in &facts.warnings {
         text += &format!("  note     {warning}\n");
@@ -59,6 +84,9 @@ pub fn banner_json(facts: &Facts, wall_us: u64) -> String {
         "log_bytes": facts.log_bytes,
         "addresses": addresses,
         "asks_password": facts.asks_password,
+        "node": facts.cluster.as_ref().map(|cluster| &cluster.node),
+        "zone": facts.cluster.as_ref().map(|cluster| &cluster.zone),
+        "zones": facts.cluster.as_ref().map_or(1, |cluster| cluster.zones),
         "warnings": facts.warnings,
     })
     .to_string()
@@ -157,6 +185,7 @@ mod tests {
                 "[::1]:6379".parse().expect("an address"),
             ],
             asks_password: false,
+            cluster: None,
             warnings: vec!["no snapshots yet: the log grows, and a restart replays it".into()],
         }
     }
@@ -180,14 +209,21 @@ mod tests {
             log_bytes: 5 << 20,
             addresses: vec!["192.0.2.1:7000".parse().expect("an address")],
             asks_password: true,
+            cluster: Some(ClusterFacts {
+                node: "a".into(),
+                zone: "east".into(),
+                zones: 3,
+                peer_address: "192.0.2.1:17000".into(),
+            }),
             warnings: Vec::new(),
             ..facts()
         };
         assert_eq!(
             banner_text(&facts),
-            "ramkeep 0.1.0   1 node: every OK is on this disk (fsync), but this disk is the only copy\n  \
+            "ramkeep 0.1.0   node a, zone east: every OK is on disk (fsync) in 2 of 3 zones\n  \
              data     ./ramkeep-data   existing   log 5.0 MiB\n  \
-             connect  redis://192.0.2.1:7000   redis-cli -h 192.0.2.1 -p 7000 --askpass\n"
+             connect  redis://192.0.2.1:7000   redis-cli -h 192.0.2.1 -p 7000 --askpass\n  \
+             peers    192.0.2.1:17000\n"
         );
     }
 

@@ -6,7 +6,9 @@
 //! Invariant: a configuration that comes out of here may be started.
 
 use crate::options::{ServerArguments, USAGE_EXIT_CODE, closest_subcommand};
-use ramkeep_engine::config::{Config, Exposed, Exposure, Included, Line, LoadError, StartError, exposure};
+use ramkeep_engine::config::{
+    Config, Exposed, Exposure, Included, Line, LoadError, MembersError, StartError, check_members, exposure,
+};
 
 /// Where texts come from.
 pub trait Files {
@@ -35,6 +37,8 @@ pub enum ConfigError {
     Option(#[from] StartError),
     #[error("{0}")]
     Exposed(#[from] Exposed),
+    #[error("{0}")]
+    Members(#[from] MembersError),
 }
 
 impl ConfigError {
@@ -42,7 +46,10 @@ impl ConfigError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ConfigError::Option(_) => USAGE_EXIT_CODE,
-            ConfigError::Unreadable { .. } | ConfigError::Line(_) | ConfigError::Exposed(_) => 1,
+            ConfigError::Unreadable { .. }
+            | ConfigError::Line(_)
+            | ConfigError::Exposed(_)
+            | ConfigError::Members(_) => 1,
         }
     }
 }
@@ -82,6 +89,7 @@ pub fn assemble(arguments: &ServerArguments, files: &mut dyn Files) -> Result<As
         }
     }
     let exposure = exposure(config.settings())?;
+    check_members(&config.settings().members, config.settings().own())?;
     Ok(Assembled { config, exposure, lines, file: arguments.file.clone() })
 }
 

@@ -70,8 +70,14 @@ impl LogDriver {
             Output::SaveHardState { generation, slot, bytes } => self.save(node, generation, slot, bytes),
             Output::Discard { segments, cut } => self.discard(node, segments, cut),
             Output::Cut { segments } => self.cut(segments),
-            // A single voter has nobody to send to, and its readers never lag.
-            Output::Send { .. } | Output::Fetch { .. } | Output::ReadReady { .. } => {}
+            Output::Send { to, message } => {
+                if let Some(peers) = node.peers() {
+                    peers.send(to, &message);
+                }
+            }
+            Output::Fetch { segment, offset, bytes, .. } => self.fetch(node, segment, offset, bytes),
+            // Nobody has asked for a round yet.
+            Output::ReadReady { .. } => {}
             Output::Committed { .. } | Output::RoleChanged { .. } | Output::Fenced { .. } => {
                 unreachable!("the shard takes these itself")
             }
@@ -157,6 +163,26 @@ impl LogDriver {
             if let Err(error) = disk.sync_dir().await {
                 tracing::debug!(%error, "removed names may come back");
             }
+        });
+    }
+
+    /// Reads old frames for a peer that lags.
+    fn fetch(&self, node: &Rc<Node>, segment: u64, offset: u64, bytes: u64) {
+        let open = self.open.borrow().get(&segment).map(|segment| Rc::clone(&segment.file));
+        let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
+        ramkeep_net::spawn(async move {
+            let read = async {
+                let file = match open {
+                    Some(file) => file,
+                    None => disk.open(&segment_name(segment)).await?,
+                };
+                file.read_at(offset, usize::try_from(bytes).unwrap_or(usize::MAX)).await
+            };
+            let found = read.await.unwrap_or_else(|error| {
+                tracing::error!(segment, %error, "old entries cannot be read back");
+                Vec::new()
+            });
+            node.drive(|replica, now_ns| replica.fetched(segment, offset, &found, now_ns));
         });
     }
 

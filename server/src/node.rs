@@ -8,6 +8,7 @@
 
 use crate::connection::Link;
 use crate::log_driver::LogDriver;
+use crate::peers::Peers;
 use hashbrown::HashMap;
 use ramkeep_engine::Action;
 use ramkeep_engine::session::SessionId;
@@ -15,7 +16,7 @@ use ramkeep_engine::time::Now;
 use ramkeep_log::{Replica, Written};
 use ramkeep_net::{Clock, Host, Notify};
 use ramkeep_shard::{Output, Shard};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -35,6 +36,8 @@ pub struct Node {
     pub clock: Clock,
     pub shard: RefCell<Shard>,
     pub(crate) log: LogDriver,
+    /// The other nodes; none for a node alone.
+    pub(crate) peers: OnceCell<Rc<Peers>>,
     pub(crate) links: RefCell<HashMap<SessionId, Rc<Link>, foldhash::fast::FixedState>>,
     /// What is read goes here first: a connection keeps a buffer of its own only for what is left over.
     pub(crate) read_buffer: RefCell<Vec<u8>>,
@@ -58,6 +61,7 @@ impl Node {
             host,
             shard: RefCell::new(shard),
             log,
+            peers: OnceCell::new(),
             links: RefCell::default(),
             read_buffer: RefCell::new(Vec::with_capacity(READ_BUFFER_BYTES)),
             turn_open: Notify::new(),
@@ -145,6 +149,9 @@ impl Node {
             }
         }
         self.is_carrying_out.set(false);
+        if let Some(peers) = self.peers.get() {
+            peers.flush();
+        }
     }
 
     fn act(self: &Rc<Node>, action: Action) {
@@ -194,9 +201,17 @@ impl Node {
         self.wake_paused();
     }
 
-    /// Whether the log may be written on this thread: nobody else would wait for it.
+    /// The other nodes, if this one is not alone.
+    pub fn peers(&self) -> Option<&Rc<Peers>> {
+        self.peers.get()
+    }
+
+    /// Whether the log may be written on this thread: nobody else would wait for it. With peers it never may: a slow
+    /// disk would hold up heartbeats and the lease.
     pub(crate) fn may_write_inline(&self) -> bool {
-        self.shard.borrow().withholding_sessions() <= 1 && self.links.borrow().len() <= INLINE_LINKS_MAX
+        self.peers.get().is_none()
+            && self.shard.borrow().withholding_sessions() <= 1
+            && self.links.borrow().len() <= INLINE_LINKS_MAX
     }
 
     /// All replies are out.

@@ -120,6 +120,12 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
     host.raise_open_files(u64::from(settings.clients_max) + OTHER_FILES);
     let listeners = listen(&host, &settings.bind, settings.port, settings.tcp_backlog)?;
     let asks_password = settings.requirepass.is_some();
+    let cluster = ramkeep_server::roster::own(settings).map(|member| banner::ClusterFacts {
+        node: member.name.clone(),
+        zone: member.zone.clone(),
+        zones: settings.members.len(),
+        peer_address: member.peer_address.clone(),
+    });
     let directory_name = String::from_utf8_lossy(&settings.dir).into_owned();
     let options = start::Options {
         config: assembled.config,
@@ -134,6 +140,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
     let node = start::build(&host, &directory, options).await.map_err(|error| error.to_string())?;
     let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::local_address).collect();
     start::spawn_tasks(&node, &directory, listeners);
+    start::connect(&node, &directory).await.map_err(|error| error.to_string())?;
     let report =
         start::recover(&node, &directory, Default::default()).await.map_err(|error| error.to_string())?;
     tell_report(&report);
@@ -145,6 +152,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         log_bytes: directory.log_bytes,
         addresses,
         asks_password,
+        cluster,
         warnings: vec![
             "no snapshots yet: the log grows, and a restart replays it (INFO durability tells its size)"
                 .into(),

@@ -4,8 +4,11 @@
 //! accepting clients, the orderly end. Not here: the process around it (`main`).
 
 use crate::connection;
+use crate::founding::{self, FoundingError};
 use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
 use crate::node::Node;
+use crate::peers::{self, Peers};
+use crate::roster::{self, ROSTER_FILE, Roster, cluster_uuid};
 use ramkeep_engine::config::{self, Config};
 use ramkeep_engine::{Engine, NodeFacts};
 use ramkeep_log::{
@@ -16,6 +19,7 @@ use ramkeep_log::{
 use ramkeep_net::{Disk, Host, Listener};
 use ramkeep_shard::{ReplayError, Shard};
 use rand_core::RngCore;
+use std::cell::OnceCell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +27,9 @@ use thiserror::Error;
 
 /// Name of the file that says whose directory it is.
 pub const IDENTITY_FILE: &str = "identity";
-/// The one shard of a single node.
+/// Number of a node that is no member of a cluster.
+const ALONE: u32 = 1;
+/// The one shard.
 const SHARD: ShardId = ShardId(0);
 /// Replay tells how far it is after so long, and again each time.
 const PROGRESS_NS: u64 = 1_000_000_000;
@@ -61,6 +67,12 @@ pub enum StartError {
     Log(#[from] RecoveryError),
     #[error("the log cannot be replayed: {0}")]
     Replay(#[from] ReplayError),
+    #[error("the data directory belongs to {0}")]
+    Foreign(String),
+    #[error("the port for other nodes cannot be opened: {0}")]
+    PeerPort(#[source] io::Error),
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
     #[error("segment-size-bytes: this size cannot be used with the largest entry of 4 MiB")]
     SegmentSize,
 }
@@ -70,6 +82,8 @@ pub struct Directory {
     disk: Rc<dyn Disk>,
     layout: Layout,
     member: NodeId,
+    /// All founding members, once known; none for a node alone.
+    roster: OnceCell<Roster>,
     /// This start made it.
     pub is_new: bool,
     pub log_bytes: u64,
@@ -100,15 +114,42 @@ pub async fn open(host: &Host, options: &Options) -> Result<Directory, StartErro
     if !is_new && !has(VOTE_FILE) {
         return Err(StartError::Incomplete(VOTE_FILE));
     }
+    check_owner(&identity, options)?;
+    let is_cluster = !options.config.settings().members.is_empty();
+    if is_cluster && !segments.is_empty() && !has(ROSTER_FILE) {
+        return Err(StartError::Incomplete(ROSTER_FILE));
+    }
     let log_bytes = segments.iter().map(|segment| segment.bytes).sum();
     Ok(Directory {
         layout: identity.layout(SHARD),
         member: identity.member,
+        roster: OnceCell::new(),
         disk,
         is_new,
         log_bytes,
         segments,
     })
+}
+
+/// Whether the directory is this node's, in this cluster.
+fn check_owner(identity: &Identity, options: &Options) -> Result<(), StartError> {
+    let settings = options.config.settings();
+    let number = identity.member.node();
+    match roster::own(settings) {
+        None if number != ALONE => {
+            Err(StartError::Foreign("a member of a cluster, and there are no 'member' lines".into()))
+        }
+        None => Ok(()),
+        Some(_) if number == ALONE => Err(StartError::Foreign("a node that was alone".into())),
+        Some(me) if number != me.number() => {
+            let owner = roster::by_number(settings, number).map_or("of another name", |member| &member.name);
+            Err(StartError::Foreign(format!("member {owner}")))
+        }
+        Some(_) if identity.cluster != cluster_uuid(&settings.cluster_id) => {
+            Err(StartError::Foreign(format!("another cluster, {}", identity.cluster)))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Makes vote file and identity, in this order: without its identity a directory is new.
@@ -119,23 +160,51 @@ async fn make_identity(host: &Host, options: &Options, disk: &dyn Disk) -> Resul
         random.fill_bytes(&mut bytes);
         Uuid(bytes)
     };
+    let settings = options.config.settings();
+    let me = roster::own(settings);
     let identity = Identity {
         directory: uuid(),
-        cluster: uuid(),
-        member: NodeId::of(1, 1),
+        cluster: me.map_or_else(&mut uuid, |_| cluster_uuid(&settings.cluster_id)),
+        member: NodeId::of(me.map_or(ALONE, |member| member.number()), 1),
         sector_bytes: options.sector_bytes,
         segment_bytes: options.config.settings().segment_size_bytes,
     };
     let layout = identity.layout(SHARD);
-    replica_options(layout, identity.member, options.mutants).check().map_err(|_| StartError::SegmentSize)?;
+    replica_options(layout, identity.member, vec![identity.member], options.mutants)
+        .check()
+        .map_err(|_| StartError::SegmentSize)?;
     let vote = HardState::new_file(&layout, identity.member);
     disk.write_file_atomic(VOTE_FILE, vote).await.map_err(StartError::Directory)?;
     disk.write_file_atomic(IDENTITY_FILE, identity.encode()).await.map_err(StartError::Directory)?;
     Ok(identity)
 }
 
-fn replica_options(layout: Layout, member: NodeId, mutants: Mutants) -> ramkeep_log::Options {
-    ramkeep_log::Options { mutants, ..ramkeep_log::Options::new(layout, member, vec![member]) }
+fn replica_options(
+    layout: Layout,
+    member: NodeId,
+    voters: Vec<NodeId>,
+    mutants: Mutants,
+) -> ramkeep_log::Options {
+    ramkeep_log::Options { mutants, ..ramkeep_log::Options::new(layout, member, voters) }
+}
+
+/// Opens the port for other nodes and finds out who they are; returns at once for a node alone. Clients may come in
+/// meanwhile: they are answered LOADING.
+pub async fn connect(node: &Rc<Node>, directory: &Directory) -> Result<(), StartError> {
+    let settings = node.shard.borrow().engine.config.settings().clone();
+    if settings.members.is_empty() {
+        return Ok(());
+    }
+    let Layout { cluster, directory: uuid, .. } = directory.layout;
+    let listener = peers::listen(&node.host, &settings).await.map_err(StartError::PeerPort)?;
+    let peers = Peers::new(&node.host, &settings, directory.member, cluster, uuid);
+    assert!(node.peers.set(Rc::clone(&peers)).is_ok(), "a node connects once");
+    ramkeep_net::spawn(peers::accept_peers(Rc::clone(node), Rc::clone(&peers), listener));
+    let me = founding::Me { settings: &settings, member: directory.member, directory: uuid, cluster };
+    let roster = founding::found(me, &peers, &*directory.disk, &node.clock).await?;
+    peers.found(roster.clone());
+    assert!(directory.roster.set(roster).is_ok(), "a cluster is founded once");
+    Ok(())
 }
 
 /// Builds the node over its directory; it answers LOADING until `recover` is through.
@@ -160,17 +229,27 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
 /// Reads the log into memory and lets the replica take part. Gives what recovery had to cut.
 pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<Report, StartError> {
     let (recovered, report) = read_log(node, directory, mutants).await?;
-    let options = replica_options(directory.layout, directory.member, mutants);
+    let voters = directory.roster.get().map_or_else(|| vec![directory.member], Roster::voters);
+    let options = replica_options(directory.layout, directory.member, voters, mutants);
     let seed = node.host.rng("elections").next_u64();
     let replica = Replica::new(options, recovered, seed, node.clock.monotonic_ns());
     node.with_shard(|shard, now, outputs| {
         shard.start(replica);
         shard.replayed(now, outputs);
     });
-    while !node.shard.borrow().is_leading() && !node.is_fenced.get() {
+    while !is_part_of_shard(node) && !node.is_fenced.get() {
         ramkeep_net::sleep(LEADING_STEP).await;
     }
     Ok(report)
+}
+
+/// Whether the node leads, or follows a primary.
+fn is_part_of_shard(node: &Node) -> bool {
+    let shard = node.shard.borrow();
+    let follows = node.peers().is_some_and(|peers| {
+        shard.replica().and_then(Replica::leader).is_some_and(|leader| leader != peers.me())
+    });
+    shard.is_leading() || follows
 }
 
 /// Replays everything known to be committed.

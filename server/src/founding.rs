@@ -1,0 +1,139 @@
+//! How a cluster comes to be, once.
+//!
+//! Lives here: agreeing on the roster, and who must stay out. Not here: its file's bytes (`roster`), elections.
+//!
+//! One member, the first by name, draws up the roster when all others have told it that they know of none; it is on
+//! its disk before it takes part. All others take part only with a roster that a peer gave them and that names their
+//! own directory. So:
+//!
+//! - a member that comes back with an empty directory finds a roster that names another one, and never votes under
+//!   its old id: it asks to be replaced;
+//! - a member that was slow to start is named by the directory it already had, and joins;
+//! - two rosters cannot both have served: the second needs every member's word that it knows no first.
+//!
+//! Invariant: nothing is voted, acknowledged or served before the roster is on this disk and names this directory.
+
+use crate::peers::{Peers, names};
+use crate::roster::{Founder, ROSTER_FILE, Roster, RosterError};
+use ramkeep_engine::config::Settings;
+use ramkeep_log::{NodeId, Uuid};
+use ramkeep_net::{Clock, Disk};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The question for the roster.
+pub const QUESTION: u8 = 1;
+/// Between two rounds of asking.
+const ROUND: Duration = Duration::from_millis(100);
+/// How often a waiting node says what it waits for.
+const TOLD_NS: u64 = 5_000_000_000;
+
+/// Why a node cannot be part of its cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundingError {
+    #[error("roster file: {0}")]
+    Roster(#[from] RosterError),
+    #[error("roster file: {0}")]
+    Disk(#[from] io::Error),
+    #[error(
+        "the cluster knows member '{name}' by another data directory ({known}, this one is {found}). If the old \
+         directory is lost, this node must be replaced, so that it does not vote as one that remembers; it has \
+         changed nothing"
+    )]
+    OtherDirectory { name: String, known: Uuid, found: Uuid },
+    #[error("the cluster was founded without a member '{0}'")]
+    Unknown(String),
+    #[error("member '{0}' founded the cluster with other members than 'member' lines name here")]
+    OtherMembers(String),
+}
+
+/// Who this node is.
+#[derive(Clone, Copy)]
+pub struct Me<'a> {
+    pub settings: &'a Settings,
+    pub member: NodeId,
+    pub directory: Uuid,
+    pub cluster: Uuid,
+}
+
+/// What a node answers: its roster, or nothing.
+pub(crate) fn answer(peers: &Peers) -> Vec<u8> {
+    peers.roster().map_or(Vec::new(), |roster| roster.encode())
+}
+
+impl Me<'_> {
+    /// Whether the roster names this directory.
+    fn check(&self, roster: &Roster) -> Result<(), FoundingError> {
+        let name = self.settings.node_name.clone();
+        match roster.directory_of(self.member) {
+            Some(known) if known == self.directory && roster.cluster == self.cluster => Ok(()),
+            Some(known) => Err(FoundingError::OtherDirectory { name, known, found: self.directory }),
+            None => Err(FoundingError::Unknown(name)),
+        }
+    }
+
+    /// Whether the roster has exactly the configured members.
+    fn check_members(&self, roster: &Roster, from: &str) -> Result<(), FoundingError> {
+        let mut configured: Vec<u32> = self.settings.members.iter().map(|member| member.number()).collect();
+        configured.sort_unstable();
+        let founded = roster.founders.iter().map(|founder| founder.member.node());
+        if founded.eq(configured) { Ok(()) } else { Err(FoundingError::OtherMembers(from.to_owned())) }
+    }
+
+    fn is_founder(&self) -> bool {
+        let first = self.settings.members.iter().map(|member| &member.name).min();
+        first == Some(&self.settings.node_name)
+    }
+}
+
+/// Gives the roster: from the disk, from a peer, or drawn up here. Waits for as long as that takes.
+pub async fn found(
+    me: Me<'_>,
+    peers: &Rc<Peers>,
+    disk: &dyn Disk,
+    clock: &Clock,
+) -> Result<Roster, FoundingError> {
+    if disk.list().await?.iter().any(|name| name == ROSTER_FILE) {
+        let roster = Roster::decode(&disk.read_file(ROSTER_FILE).await?)?;
+        me.check(&roster)?;
+        return Ok(roster);
+    }
+    let mut told_ns = clock.monotonic_ns();
+    loop {
+        let mut founders = vec![Founder { member: me.member, directory: me.directory }];
+        let mut missing = Vec::new();
+        for member in me.settings.members.iter().filter(|member| member.name != me.settings.node_name) {
+            match peers.ask(member.number(), QUESTION, &[]).await {
+                Ok(answer) if answer.body.is_empty() => {
+                    founders.push(Founder { member: answer.member, directory: answer.directory });
+                }
+                Ok(answer) => {
+                    let roster = Roster::decode(&answer.body)?;
+                    me.check(&roster)?;
+                    me.check_members(&roster, &member.name)?;
+                    disk.write_file_atomic(ROSTER_FILE, roster.encode()).await?;
+                    tracing::info!(from = member.name, "joined the cluster");
+                    return Ok(roster);
+                }
+                Err(error) => {
+                    tracing::debug!(member = member.name, %error, "a member cannot be asked yet");
+                    missing.push(member.number());
+                }
+            }
+        }
+        if missing.is_empty() && me.is_founder() {
+            let roster = Roster::new(me.cluster, founders);
+            disk.write_file_atomic(ROSTER_FILE, roster.encode()).await?;
+            tracing::info!("founded the cluster");
+            return Ok(roster);
+        }
+        if clock.monotonic_ns().saturating_sub(told_ns) >= TOLD_NS {
+            told_ns = clock.monotonic_ns();
+            let who =
+                if missing.is_empty() { "the first member".into() } else { names(me.settings, missing) };
+            tracing::info!("waiting for {who} to found the cluster: all members must be there once");
+        }
+        clock.sleep(ROUND).await;
+    }
+}

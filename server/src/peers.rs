@@ -1,0 +1,392 @@
+//! The other nodes: lanes to them, connections from them.
+//!
+//! Lives here: which connection carries what, who is let in, messages of the log to and from their bytes.
+//! Not here: frames and authentication (`net::peer`), what a message does (`ramkeep-log`), how the cluster was
+//! founded (`founding`).
+//!
+//! Invariant: a message reaches the replica only from the member that the connection proved, with the data
+//! directory that this member is known by.
+//!
+//! Two lanes lead to each peer, each a connection of its own: `urgent` for heartbeats, votes and answers, `bulk` for
+//! entries, so that no heartbeat waits behind megabytes. A third kind of connection, `ask`, carries one question and
+//! its answer.
+
+use crate::founding;
+use crate::node::Node;
+use crate::roster::{Roster, by_number, own};
+use ramkeep_engine::config::{Member, Settings, split_address};
+use ramkeep_log::{Message, NodeId, ShardId, Uuid};
+use ramkeep_net::peer::{
+    Caller, Credentials, HandshakeError, Link, LinkCounts, LinkOptions, Refusal, Secret, Session, accept,
+    dial,
+};
+use ramkeep_net::{Host, Listener, timeout};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a connection is for. Numbers on the wire; never used again.
+pub mod purpose {
+    pub const URGENT: u8 = 1;
+    pub const BULK: u8 = 2;
+    pub const ASK: u8 = 3;
+}
+
+/// Kinds of frames on the lanes.
+const MESSAGE: u8 = 1;
+
+const URGENT_PENDING_BYTES_MAX: usize = 1 << 20;
+const BULK_PENDING_BYTES_MAX: usize = 32 << 20;
+/// A lane that says nothing for so long, though its caller probes it, is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+const BACKLOG: u32 = 64;
+/// Connections of peers open at once; more than every member may need.
+const SESSIONS_MAX: usize = 1024;
+/// A whole question with its answer takes no longer.
+const ASK_TIME_MAX: Duration = Duration::from_secs(2);
+const SHARD: ShardId = ShardId(0);
+
+/// Lanes to one peer.
+struct Lanes {
+    urgent: Rc<Link>,
+    bulk: Rc<Link>,
+}
+
+/// What the node keeps of the other nodes.
+pub struct Peers {
+    host: Host,
+    credentials: Credentials,
+    members: Vec<Member>,
+    me: NodeId,
+    lanes: BTreeMap<u32, Lanes>,
+    roster: RefCell<Option<Roster>>,
+    /// Connections from others, to be closed when what they rest on changes.
+    sessions: RefCell<BTreeMap<u64, (u32, Rc<Session>)>>,
+    sessions_opened: Cell<u64>,
+    /// Nodes with which nothing is exchanged: a cut made by hand.
+    cut: RefCell<BTreeSet<u32>>,
+    messages_received: Cell<u64>,
+}
+
+/// How a peer's lanes do.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneFacts {
+    pub is_connected: bool,
+    pub urgent: LinkCounts,
+    pub bulk: LinkCounts,
+}
+
+impl Peers {
+    /// Lanes to every member but this one, none of them open yet.
+    pub fn new(host: &Host, settings: &Settings, me: NodeId, cluster: Uuid, directory: Uuid) -> Rc<Self> {
+        let secret = (!settings.peer_secret.is_empty()).then(|| Secret::new(&settings.peer_secret));
+        let credentials = Credentials { cluster: cluster.0, member: me.0, directory: directory.0, secret };
+        Rc::new_cyclic(|peers: &std::rc::Weak<Self>| {
+            let link = |member: &Member, purpose: u8, label: &str, pending_bytes_max: usize| {
+                let (host_name, port) =
+                    split_address(&member.peer_address).expect("addresses were checked when they were read");
+                let options = LinkOptions {
+                    host: host_name.to_owned(),
+                    port,
+                    to: u64::from(member.number()),
+                    purpose,
+                    pending_bytes_max,
+                    label: format!("{} {label}", member.name),
+                };
+                let (peers, number) = (peers.clone(), member.number());
+                Link::new(host.clone(), credentials.clone(), options, move |remote| {
+                    let found = NodeId(remote.member);
+                    let peers = peers.upgrade().ok_or(Refusal::Cut)?;
+                    if found.node() == number {
+                        peers.check_directory(found, Uuid(remote.directory))
+                    } else {
+                        Err(Refusal::Misdirected)
+                    }
+                })
+            };
+            let others = settings.members.iter().filter(|member| member.number() != me.node());
+            let lanes = others.map(|member| {
+                let urgent = link(member, purpose::URGENT, "urgent", URGENT_PENDING_BYTES_MAX);
+                let bulk = link(member, purpose::BULK, "bulk", BULK_PENDING_BYTES_MAX);
+                (member.number(), Lanes { urgent, bulk })
+            });
+            let lanes = lanes.collect();
+            Self {
+                host: host.clone(),
+                members: settings.members.clone(),
+                me,
+                lanes,
+                roster: RefCell::default(),
+                sessions: RefCell::default(),
+                sessions_opened: Cell::default(),
+                cut: RefCell::default(),
+                messages_received: Cell::default(),
+                credentials,
+            }
+        })
+    }
+
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// The configured members, this one among them.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.members.iter().find(|member| member.number() == node.node())
+    }
+
+    pub fn roster(&self) -> Option<Roster> {
+        self.roster.borrow().clone()
+    }
+
+    pub fn lane_facts(&self, number: u32) -> Option<LaneFacts> {
+        let lanes = self.lanes.get(&number)?;
+        Some(LaneFacts {
+            is_connected: lanes.urgent.is_connected(),
+            urgent: lanes.urgent.counts(),
+            bulk: lanes.bulk.counts(),
+        })
+    }
+
+    pub fn messages_received(&self) -> u64 {
+        self.messages_received.get()
+    }
+
+    /// The cluster is founded: from here on every member is known by its directory.
+    pub fn found(&self, roster: Roster) {
+        *self.roster.borrow_mut() = Some(roster);
+        // Whoever came in before is looked at again.
+        self.close_sessions(|_| true);
+        for lanes in self.lanes.values() {
+            ramkeep_net::spawn(Rc::clone(&lanes.urgent).run());
+            ramkeep_net::spawn(Rc::clone(&lanes.bulk).run());
+        }
+    }
+
+    /// Ends every lane and connection.
+    pub fn end(&self) {
+        for lanes in self.lanes.values() {
+            lanes.urgent.end();
+            lanes.bulk.end();
+        }
+        self.close_sessions(|_| true);
+    }
+
+    /// Exchanges nothing with the node from now on, or again.
+    pub fn cut(&self, number: u32, is_cut: bool) {
+        if is_cut {
+            self.cut.borrow_mut().insert(number);
+            self.close_sessions(|caller| caller == number);
+        } else {
+            self.cut.borrow_mut().remove(&number);
+        }
+        if let Some(lanes) = self.lanes.get(&number) {
+            lanes.urgent.cut(is_cut);
+            lanes.bulk.cut(is_cut);
+        }
+    }
+
+    pub fn is_cut(&self, number: u32) -> bool {
+        self.cut.borrow().contains(&number)
+    }
+
+    fn close_sessions(&self, of: impl Fn(u32) -> bool) {
+        for (number, session) in self.sessions.borrow().values() {
+            if of(*number) {
+                session.close();
+            }
+        }
+    }
+
+    /// Sends a message of the log; it may be lost.
+    pub(crate) fn send(&self, to: NodeId, message: &Message) {
+        let Some(lanes) = self.lanes.get(&to.node()) else { return };
+        let lane = if message.is_urgent() { &lanes.urgent } else { &lanes.bulk };
+        if lane.remote().is_some_and(|remote| remote.member == to.0) {
+            lane.send(MESSAGE, |buffer| message.encode(SHARD, buffer));
+        }
+    }
+
+    /// What was sent since the last call goes out.
+    pub(crate) fn flush(&self) {
+        for lanes in self.lanes.values() {
+            lanes.urgent.flush();
+            lanes.bulk.flush();
+        }
+    }
+
+    fn check_directory(&self, member: NodeId, directory: Uuid) -> Result<(), Refusal> {
+        let known = self.roster.borrow().as_ref().and_then(|roster| roster.directory_of(member));
+        if known.is_none_or(|known| known == directory) { Ok(()) } else { Err(Refusal::Directory) }
+    }
+
+    fn admit(&self, caller: &Caller) -> Result<(), Refusal> {
+        let member = NodeId(caller.remote.member);
+        let is_known = self.lanes.contains_key(&member.node());
+        if !is_known {
+            return Err(Refusal::NotAMember);
+        }
+        if caller.to != u64::from(self.me.node()) {
+            return Err(Refusal::Misdirected);
+        }
+        if self.is_cut(member.node()) || self.sessions.borrow().len() >= SESSIONS_MAX {
+            return Err(Refusal::Cut);
+        }
+        // Who asks may be a directory that is not known yet: the answer tells it so.
+        if caller.purpose == purpose::ASK {
+            return Ok(());
+        }
+        self.check_directory(member, Uuid(caller.remote.directory))
+    }
+
+    /// Asks a peer one thing on a connection of its own. Gives the answer and who gave it.
+    pub async fn ask(&self, number: u32, question: u8, body: &[u8]) -> Result<Answer, HandshakeError> {
+        if self.is_cut(number) {
+            return Err(HandshakeError::Refusing(Refusal::Cut));
+        }
+        let member = self.members.iter().find(|member| member.number() == number);
+        let member = member.ok_or(HandshakeError::Refusing(Refusal::NotAMember))?;
+        timeout(ASK_TIME_MAX, self.ask_member(member, question, body)).await.map_err(io::Error::from)?
+    }
+
+    async fn ask_member(&self, member: &Member, question: u8, body: &[u8]) -> Result<Answer, HandshakeError> {
+        let (host_name, port) = split_address(&member.peer_address).expect("addresses were checked");
+        let address = self.host.resolve(host_name, port).await?;
+        let conn = self.host.connect(address).await?;
+        let mut random = self.host.rng("peer question");
+        let to = u64::from(member.number());
+        let session = dial(conn, &self.credentials, to, purpose::ASK, &mut random).await?;
+        let found = NodeId(session.remote().member);
+        if found.node() != member.number() {
+            return Err(HandshakeError::Refusing(Refusal::Misdirected));
+        }
+        session.send(question, body).await?;
+        let frame = session.receive().await?;
+        if frame.kind != question {
+            return Err(HandshakeError::Senseless("an answer to another question"));
+        }
+        Ok(Answer { member: found, directory: Uuid(session.remote().directory), body: frame.body.to_vec() })
+    }
+}
+
+/// What a peer said.
+pub struct Answer {
+    pub member: NodeId,
+    pub directory: Uuid,
+    pub body: Vec<u8>,
+}
+
+/// Opens the port for other nodes.
+pub async fn listen(host: &Host, settings: &Settings) -> io::Result<Listener> {
+    let me = own(settings).expect("a node of a cluster is one of its members");
+    let (name, port) = split_address(&me.peer_address).expect("addresses were checked when they were read");
+    let address = host.resolve(name, port).await?;
+    host.listen(address, BACKLOG)
+}
+
+/// Takes other nodes in for as long as the node runs.
+pub async fn accept_peers(node: Rc<Node>, peers: Rc<Peers>, listener: Listener) {
+    loop {
+        match listener.accept().await {
+            Ok((conn, from)) => {
+                let (node, peers) = (Rc::clone(&node), Rc::clone(&peers));
+                ramkeep_net::spawn(async move {
+                    let mut random = node.host.rng("peer");
+                    let opened =
+                        accept(conn, &peers.credentials, &mut random, |caller| peers.admit(caller)).await;
+                    match opened {
+                        Ok(session) => serve(node, peers, Rc::new(session)).await,
+                        Err(error) => tracing::debug!(%from, %error, "a connection for peers did not open"),
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a peer's connection cannot be accepted");
+                ramkeep_net::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(node: Rc<Node>, peers: Rc<Peers>, session: Rc<Session>) {
+    let id = peers.sessions_opened.get();
+    peers.sessions_opened.set(id + 1);
+    let from = NodeId(session.remote().member);
+    peers.sessions.borrow_mut().insert(id, (from.node(), Rc::clone(&session)));
+    let outcome = match session.purpose() {
+        purpose::URGENT | purpose::BULK => receive(&node, &peers, &session).await,
+        purpose::ASK => answer(&node, &peers, &session).await,
+        other => {
+            tracing::warn!(purpose = other, "a peer opened a connection for something unknown");
+            Ok(())
+        }
+    };
+    peers.sessions.borrow_mut().remove(&id);
+    if let Err(error) = outcome {
+        let name = by_member(&peers, from);
+        tracing::debug!(name, purpose = session.purpose(), %error, "a connection of a peer ended");
+    }
+}
+
+fn by_member(peers: &Peers, member: NodeId) -> &str {
+    peers.member(member).map_or("unknown", |member| &member.name)
+}
+
+/// Hands what comes on a lane to the replica.
+async fn receive(node: &Rc<Node>, peers: &Peers, session: &Session) -> io::Result<()> {
+    let from = NodeId(session.remote().member);
+    let mut messages = Vec::new();
+    loop {
+        timeout(SILENCE_MAX, session.readable()).await??;
+        match session.fill() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            outcome => drop(outcome?),
+        }
+        while let Some(frame) = session.next_frame()? {
+            if frame.kind == MESSAGE {
+                let message = Message::decode(SHARD, &frame.body);
+                messages.push(message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?);
+            }
+        }
+        if messages.is_empty() {
+            continue;
+        }
+        peers.messages_received.set(peers.messages_received.get() + messages.len() as u64);
+        node.drive(|replica, now_ns| {
+            messages.drain(..).for_each(|message| replica.receive(from, message, now_ns));
+        });
+    }
+}
+
+/// Questions of a peer, one after another.
+async fn answer(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::Result<()> {
+    loop {
+        let frame = match session.receive_within(SILENCE_MAX).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            outcome => outcome?,
+        };
+        let body = match frame.kind {
+            founding::QUESTION => founding::answer(peers),
+            other => {
+                tracing::debug!(kind = other, "a peer asked something unknown");
+                return Ok(());
+            }
+        };
+        let _ = node;
+        session.send(frame.kind, &body).await?;
+    }
+}
+
+/// Members as a line, for messages.
+pub fn names(settings: &Settings, numbers: impl IntoIterator<Item = u32>) -> String {
+    let names = numbers
+        .into_iter()
+        .map(|number| by_number(settings, number).map_or("unknown", |member| &member.name).to_owned());
+    names.collect::<Vec<_>>().join(", ")
+}
