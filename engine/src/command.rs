@@ -46,6 +46,8 @@ impl Flags {
     pub const READS_MANY: Flags = Flags(1 << 16);
     /// Its effects may be larger than its arguments: it runs with a way back.
     pub const MAY_OUTGROW: Flags = Flags(1 << 17);
+    /// Takes constant time: it may be timed together with others. Follows from the complexity.
+    pub const QUICK: Flags = Flags(1 << 18);
 
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 != 0
@@ -308,6 +310,10 @@ impl Command {
         self.syntax = syntax;
         self.summary = summary;
         self.complexity = complexity;
+        let is_data = self.flags.has(Flags::WRITE) || self.flags.has(Flags::READ_ONLY);
+        if is_data && matches!(complexity.as_bytes(), b"O(1)") {
+            self.flags = self.flags.with(Flags::QUICK);
+        }
         self
     }
 

@@ -8,6 +8,7 @@ use crate::command::{Command, Flags};
 use crate::data::Turn;
 use crate::error::{ErrorReply, Result, wrong_arity};
 use crate::hash::KeyHash;
+use crate::keyspace::Touch;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{ReplyMode, Session, TRANSACTION_BYTES_MAX, Transaction};
 use crate::time::Now;
@@ -18,6 +19,11 @@ use crate::{Availability, Engine, commands};
 pub struct Prepared {
     pub command: Option<&'static Command>,
     pub key: Option<KeyHash>,
+    pub database: u8,
+}
+
+impl Prepared {
+    pub const NONE: Prepared = Prepared { command: None, key: None, database: 0 };
 }
 
 const OUT_OF_MEMORY: ErrorReply = ErrorReply::new("OOM command not allowed when used memory > 'maxmemory'.");
@@ -37,17 +43,17 @@ impl Engine {
         let command = commands::table().find(args.get(0));
         let key = command.and_then(Command::first_key).filter(|index| *index < args.len()).map(|index| {
             let at = self.data.hash_key().locate(args.get(index));
-            self.data.touch_segment(database, at);
+            self.data.touch(database, at, Touch::Table);
             at
         });
-        Prepared { command, key }
+        Prepared { command, key, database }
     }
 
-    /// Second stage of the prefetch.
+    /// A further step of the prefetch; `prepare` was the first.
     #[inline]
-    pub fn touch(&self, database: u8, prepared: &Prepared) {
+    pub fn touch(&self, prepared: &Prepared, step: Touch) {
         if let Some(at) = prepared.key {
-            self.data.touch_entry(database, at);
+            self.data.touch(prepared.database, at, step);
         }
     }
 
@@ -146,25 +152,26 @@ impl Engine {
         if command.flags.has(Flags::READS_MANY) {
             self.data.depend_on_all();
         }
-        let started_ns = (self.stopwatch)();
+        let reply_start = reply.len();
+        let shares_time = self.timing.is_shared(command, args);
+        let started_ns = if shares_time { 0 } else { self.settle_times(now) };
         let outcome = if command.flags.has(Flags::MAY_OUTGROW) && self.data.is_undo_free() {
             self.run_with_way_back(session, command, args, reply, now)
         } else {
             (command.handler)(&mut Call { args, command, session: &mut *session, engine: self, reply, now })
         };
-        let duration_ns = (self.stopwatch)().saturating_sub(started_ns) + std::mem::take(&mut self.sleep_ns);
         self.stats.commands_processed += 1;
         let stats = self.stats.of(command);
         stats.calls += 1;
-        stats.duration_ns += duration_ns;
         if outcome.is_err() {
             stats.failed_calls += 1;
         }
-        if self.tracks_latency {
-            stats.latency.record(duration_ns);
-        }
-        if duration_ns >= self.slow_threshold_ns {
-            self.note_slow(session, command, args, duration_ns, now);
+        if shares_time {
+            self.share_time(session, command, args, reply.len().saturating_sub(reply_start), now);
+        } else {
+            let duration_ns = self.settle_times(now).saturating_sub(started_ns);
+            let duration_ns = duration_ns + std::mem::take(&mut self.sleep_ns);
+            self.count_time(session, command, args, duration_ns, now);
         }
         outcome
     }

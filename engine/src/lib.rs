@@ -31,6 +31,7 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub(crate) mod timing;
 pub mod value;
 
 use config::Config;
@@ -63,13 +64,9 @@ pub struct Engine {
     is_out_of_memory: bool,
     /// Bytes of effects that the log takes right now: admission, set before every batch.
     pub room_bytes: u64,
-    /// The lower of `slowlog-log-slower-than` and `latency-monitor-threshold`; the maximum when both are off.
-    slow_threshold_ns: u64,
     /// How long the node is to stand still for the running command; it counts as its duration.
     pub(crate) sleep_ns: u64,
-    tracks_latency: bool,
-    /// Nanoseconds of a clock that only measures how long commands take.
-    stopwatch: fn() -> u64,
+    timing: timing::Timing,
 }
 
 /// What an engine starts from.
@@ -100,10 +97,8 @@ impl Engine {
             access_clock: 0,
             is_out_of_memory: false,
             room_bytes: u64::MAX,
-            slow_threshold_ns: u64::MAX,
             sleep_ns: 0,
-            tracks_latency: true,
-            stopwatch: options.stopwatch,
+            timing: timing::Timing::new(options.stopwatch),
         };
         engine.parameters_changed();
         engine
@@ -129,18 +124,23 @@ impl Engine {
             0 => u64::MAX,
             milliseconds => milliseconds.saturating_mul(1_000_000),
         };
-        self.slow_threshold_ns = slow_ns.min(spike_ns);
-        self.tracks_latency = settings.latency_tracking;
+        self.timing.slow_threshold_ns = slow_ns.min(spike_ns);
+        self.timing.tracks_latency = settings.latency_tracking;
         self.slowlog.set_length_max(usize::try_from(settings.slowlog_entries_max).unwrap_or(usize::MAX));
         self.refresh_memory();
     }
 
     /// Compares the account with `maxmemory`; before every batch.
     pub fn refresh_memory(&mut self) {
+        let limit = self.config.settings().maxmemory_bytes;
+        self.is_out_of_memory = limit > 0 && self.note_memory_peak() > limit;
+    }
+
+    /// Remembers the highest use of memory; gives the present one. With every tick.
+    pub fn note_memory_peak(&mut self) -> u64 {
         let used = self.data.used_memory();
         self.stats.used_memory_peak = self.stats.used_memory_peak.max(used);
-        let limit = self.config.settings().maxmemory_bytes;
-        self.is_out_of_memory = limit > 0 && used > limit;
+        used
     }
 
     /// Sets the times that lookups use, before a batch. `shard_ms` is shard time.

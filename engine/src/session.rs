@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::node::Blocked;
 use crate::resp::{OwnedArgs, Protocol};
 use crate::time::Now;
-use std::collections::BTreeMap;
+use hashbrown::HashMap;
 
 /// Unique for the life of the process, given in the order of connecting; CLIENT ID prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,7 +116,7 @@ impl Session {
 /// All connected clients. The session that runs a command is taken out while it runs.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    by_id: BTreeMap<SessionId, Box<Session>>,
+    by_id: HashMap<SessionId, Box<Session>, foldhash::fast::FixedState>,
     last_id: u64,
 }
 
@@ -148,11 +148,15 @@ impl Sessions {
 
     /// The others, in the order of connecting.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
-        self.by_id.values().map(|session| &**session)
+        let mut all: Vec<&Session> = self.by_id.values().map(|session| &**session).collect();
+        all.sort_unstable_by_key(|session| session.id);
+        all.into_iter()
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
-        self.by_id.values_mut().map(|session| &mut **session)
+        let mut all: Vec<&mut Session> = self.by_id.values_mut().map(|session| &mut **session).collect();
+        all.sort_unstable_by_key(|session| session.id);
+        all.into_iter()
     }
 
     pub fn len(&self) -> usize {

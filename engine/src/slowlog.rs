@@ -65,14 +65,10 @@ impl Engine {
         duration_ns: u64,
         now: Now,
     ) {
+        let event = if command.flags.has(Flags::FAST) { "fast-command" } else { "command" };
+        self.note_spike(event, duration_ns, now);
         let settings = self.config.settings();
         let at_seconds = now.wall_ms() / 1000;
-        let duration_ms = duration_ns / 1_000_000;
-        let spike_ms = settings.latency_monitor_threshold_ms;
-        if spike_ms > 0 && duration_ms >= spike_ms {
-            let event = if command.flags.has(Flags::FAST) { "fast-command" } else { "command" };
-            self.latency.add(event, at_seconds, duration_ms);
-        }
         let duration_us = duration_ns / 1000;
         let is_slow = settings.slowlog_slower_than_us.is_some_and(|threshold_us| duration_us >= threshold_us);
         if !is_slow || command.flags.has(Flags::SKIP_SLOWLOG) || self.slowlog.length_max == 0 {
@@ -90,6 +86,17 @@ impl Engine {
         self.slowlog.entries.push_front(entry);
         let length_max = self.slowlog.length_max;
         self.slowlog.entries.truncate(length_max);
+    }
+}
+
+impl Engine {
+    /// Tells the latency monitor, if it wants to know of events that took so long.
+    pub(crate) fn note_spike(&mut self, event: &'static str, duration_ns: u64, now: Now) {
+        let spike_ms = self.config.settings().latency_monitor_threshold_ms;
+        let duration_ms = duration_ns / 1_000_000;
+        if spike_ms > 0 && duration_ms >= spike_ms {
+            self.latency.add(event, now.wall_ms() / 1000, duration_ms);
+        }
     }
 }
 

@@ -35,10 +35,16 @@ impl LatencyHistogram {
     const BUCKETS: usize = 32;
 
     pub fn record(&mut self, duration_ns: u64) {
+        self.record_many(duration_ns, 1);
+    }
+
+    /// So many durations of the same length.
+    pub fn record_many(&mut self, duration_ns: u64, count: u64) {
         let microseconds = (duration_ns / 1000).min(u64::from(u32::MAX) / 2);
         let bucket = (u64::BITS - microseconds.leading_zeros()) as usize;
-        self.buckets[bucket] = self.buckets[bucket].saturating_add(1);
-        self.count += 1;
+        let more = u32::try_from(count).unwrap_or(u32::MAX);
+        self.buckets[bucket] = self.buckets[bucket].saturating_add(more);
+        self.count += count;
     }
 
     pub fn count(&self) -> u64 {
@@ -66,8 +72,12 @@ const ERROR_CODES_MAX: usize = 128;
 
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// By the address of the declaration; printed sorted by name.
-    by_command: HashMap<usize, (&'static Command, CommandStats), foldhash::fast::FixedState>,
+    /// In the order of their first calls; printed sorted by name.
+    commands: Vec<(&'static Command, CommandStats)>,
+    /// Indexes in `commands` by the address of the declaration.
+    by_address: HashMap<usize, usize, foldhash::fast::FixedState>,
+    /// The command asked for last, and its index.
+    last: Option<(usize, usize)>,
     pub errors: BTreeMap<Vec<u8>, u64>,
     pub error_replies: u64,
     pub commands_processed: u64,
@@ -87,12 +97,25 @@ pub struct Stats {
 impl Stats {
     pub fn of(&mut self, command: &'static Command) -> &mut CommandStats {
         let address = std::ptr::from_ref(command).addr();
-        &mut self.by_command.entry(address).or_insert_with(|| (command, CommandStats::default())).1
+        let index = match self.last {
+            Some((last, index)) if last == address => index,
+            _ => self.index_of(command, address),
+        };
+        &mut self.commands[index].1
+    }
+
+    fn index_of(&mut self, command: &'static Command, address: usize) -> usize {
+        let index = *self.by_address.entry(address).or_insert_with(|| {
+            self.commands.push((command, CommandStats::default()));
+            self.commands.len() - 1
+        });
+        self.last = Some((address, index));
+        index
     }
 
     /// Commands that were called, by name.
     pub fn by_name(&self) -> Vec<(&'static Command, &CommandStats)> {
-        let mut all: Vec<_> = self.by_command.values().map(|(command, stats)| (*command, stats)).collect();
+        let mut all: Vec<_> = self.commands.iter().map(|(command, stats)| (*command, stats)).collect();
         all.sort_by_key(|(command, _)| command.name);
         all
     }

@@ -7,7 +7,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`Host`] | what one node sees: clock, random streams, sockets, disk, facts. Passed down, never global, so that many nodes live in one simulated process |
-//! | [`spawn`], [`sleep`], [`timeout`], [`yield_now`], [`select!`], [`Notify`], [`oneshot`], [`mpsc`] | tasks and waiting, on the thread of the caller |
+//! | [`spawn`], [`sleep`], [`timeout`], [`yield_now`], [`select!`], [`Signal`], [`Notify`], [`oneshot`], [`mpsc`] | tasks and waiting, on the thread of the caller |
 //! | [`Conn`], [`Listener`] | TCP, usable through `&self` by a reading and a writing task at once |
 //! | [`peer`] | connections between nodes: frames, authentication, lanes that connect again |
 //! | [`disk`] | the traits [`Disk`], [`LogFile`] and [`Draft`]: durable when the future completes |
@@ -28,6 +28,7 @@ pub mod peer;
 pub mod random;
 #[doc(hidden)]
 pub mod select;
+mod signal;
 pub mod simdisk;
 pub mod trace;
 
@@ -50,6 +51,7 @@ pub use sim::{
 pub use disk::{Disk, Draft, LocalFuture, LogFile, ReadJob};
 pub use facts::{ProcessFacts, ProcessUsage, ShutdownSignal};
 pub use rand_chacha::ChaCha8Rng;
+pub use signal::Signal;
 pub use tokio::sync::{Notify, mpsc, oneshot};
 pub use tokio::task::yield_now;
 pub use trace::Trace;

@@ -1,40 +1,57 @@
 //! One client's connection: its task, its buffers, its end.
 //!
-//! Lives here: reading requests into the shard and writing what the gate has released.
-//! Not here: what requests mean (`ramkeep-engine`), when replies may leave (`ramkeep-shard`).
+//! Lives here: waiting for bytes and writing what the gate has released.
+//! Not here: what is read in one round, and its execution (`round`), what requests mean (`ramkeep-engine`), when
+//! replies may leave (`ramkeep-shard`).
 //!
 //! Replies are written by whoever released them, mostly without waking the connection's task; the
 //! task takes over when the socket does not take all at once.
 
 use crate::node::Node;
 use ramkeep_engine::session::{Peer, SessionId};
-use ramkeep_net::{Conn, Notify};
-use std::cell::Cell;
-use std::io::ErrorKind;
+use ramkeep_net::{Conn, Signal};
+use ramkeep_shard::Sent;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
-/// A connection's own buffer larger than this is given back once it is empty.
-const KEPT_BYTES_MAX: usize = 16 << 10;
 /// Time to authenticate where a password is set.
 const AUTHENTICATION_NS_MAX: u64 = 10_000_000_000;
 
 /// What the node keeps of a connection besides the shard's part.
 pub(crate) struct Link {
+    pub id: SessionId,
     pub conn: Conn,
+    /// What was read and is no complete request yet, or could not be executed yet.
+    pub rest: RefCell<Vec<u8>>,
     /// There is something for the task to do: flush the rest, go on reading, close.
-    wake: Notify,
+    pub wake: Signal,
+    /// Complete requests may stand in `rest`.
+    pub has_more: Cell<bool>,
+    /// The shard takes no requests of it for now: a call waits, or too much is withheld.
+    pub is_paused: Cell<bool>,
+    /// Bytes of it wait in the round.
+    pub has_arrived: Cell<bool>,
     /// Closes once all released bytes are out.
     is_closing: Cell<bool>,
     /// The socket did not take everything: the task waits for it to be writable.
     is_clogged: Cell<bool>,
-    /// The shard takes no requests of it for now: a call waits, or too much is withheld.
-    is_paused: Cell<bool>,
 }
 
-enum Step {
+/// What a connection's task has to see to.
+enum Event {
+    Woken,
+    Writable(io::Result<()>),
+    Readable(io::Result<()>),
+}
+
+/// What the connection's task does next.
+pub(crate) enum Step {
     /// Requests may be left over: give way and go on.
     Again,
-    /// All complete requests are done.
+    /// All complete requests are done, or wait in the round.
     Idle,
     Closed,
 }
@@ -43,157 +60,127 @@ enum Step {
 pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
     let peer =
         Peer { address: conn.peer_address().to_string(), local_address: conn.local_address().to_string() };
+    let id = node.with_shard(|shard, now, _| shard.open(peer, now));
     let link = Rc::new(Link {
+        id,
         conn,
-        wake: Notify::new(),
+        rest: RefCell::default(),
+        wake: Signal::new(),
+        has_more: Cell::new(false),
+        is_paused: Cell::new(false),
+        has_arrived: Cell::new(false),
         is_closing: Cell::new(false),
         is_clogged: Cell::new(false),
-        is_paused: Cell::new(false),
     });
-    let id = node.with_shard(|shard, now, _| shard.open(peer, now));
     node.links.borrow_mut().insert(id, Rc::clone(&link));
-    let mut rest = Vec::new();
     let mut step = Step::Idle;
     loop {
         step = match step {
             Step::Closed => break,
             Step::Again => {
                 ramkeep_net::yield_now().await;
-                node.take_in(id, &mut rest)
+                node.take_in(&link)
             }
-            Step::Idle => wait(&node, &link, id, &mut rest).await,
+            Step::Idle if link.is_closing.get() && !link.is_clogged.get() => Step::Closed,
+            Step::Idle => match poll_fn(|context| link.poll_event(context)).await {
+                Event::Woken => node.woken(&link),
+                Event::Writable(Ok(())) => {
+                    link.is_clogged.set(false);
+                    node.flush_link(&link);
+                    Step::Idle
+                }
+                Event::Readable(Ok(())) => node.read(&link),
+                Event::Writable(Err(_)) | Event::Readable(Err(_)) => Step::Closed,
+            },
         };
+    }
+    // Requests that wait in the round were received before the end, and are executed.
+    if link.has_arrived.get() {
+        node.run_round();
     }
     node.links.borrow_mut().remove(&id);
     node.with_shard(|shard, _, _| shard.close(id));
 }
 
-/// Waits for something to happen on the connection and deals with it.
-async fn wait(node: &Rc<Node>, link: &Rc<Link>, id: SessionId, rest: &mut Vec<u8>) -> Step {
-    if link.is_closing.get() && !link.is_clogged.get() {
-        return Step::Closed;
-    }
-    let takes_requests = !link.is_closing.get() && !link.is_paused.get();
-    ramkeep_net::select! {
-        () = link.wake.notified() => {
-            // A clogged socket is tried again when it is writable, and never here: it would wake this
-            // task once more, for ever and without giving way to anyone.
-            if !link.is_clogged.get() {
-                node.flush(id);
-            }
-            let goes_on = link.is_paused.get() && node.shard.borrow().takes_requests(id);
-            if goes_on {
-                link.is_paused.set(false);
-            }
-            if goes_on && !rest.is_empty() { Step::Again } else { Step::Idle }
+impl Link {
+    fn poll_event(&self, context: &mut Context<'_>) -> Poll<Event> {
+        if self.wake.poll(context).is_ready() {
+            return Poll::Ready(Event::Woken);
         }
-        outcome = link.conn.writable(), if link.is_clogged.get() => match outcome {
-            Ok(()) => {
-                link.is_clogged.set(false);
-                node.flush(id);
-                Step::Idle
-            }
-            Err(_) => Step::Closed,
-        },
-        outcome = link.conn.readable(), if takes_requests => match outcome {
-            Ok(()) => node.read(link, id, rest),
-            Err(_) => Step::Closed,
-        },
+        if self.is_clogged.get()
+            && let Poll::Ready(outcome) = self.conn.poll_writable(context)
+        {
+            return Poll::Ready(Event::Writable(outcome));
+        }
+        if self.takes_requests() {
+            return self.conn.poll_readable(context).map(Event::Readable);
+        }
+        Poll::Pending
+    }
+
+    pub fn takes_requests(&self) -> bool {
+        !self.is_closing.get() && !self.is_paused.get()
     }
 }
 
 impl Node {
-    /// Reads what the socket has and executes what is complete in it.
-    fn read(self: &Rc<Node>, link: &Link, id: SessionId, rest: &mut Vec<u8>) -> Step {
-        if !rest.is_empty() {
-            return match link.conn.try_read(rest) {
-                Ok(0) => Step::Closed,
-                Ok(_) => self.take_in(id, rest),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Step::Idle,
-                Err(_) => Step::Closed,
-            };
+    /// The connection's task was woken: something was released, room was made, or requests are left over.
+    fn woken(self: &Rc<Node>, link: &Rc<Link>) -> Step {
+        // A clogged socket is tried again when it is writable, and never here: it would wake this task once more,
+        // for ever and without giving way to anyone.
+        if !link.is_clogged.get() {
+            self.flush_link(link);
         }
-        let mut buffer = std::mem::take(&mut *self.read_buffer.borrow_mut());
-        buffer.clear();
-        let step = match link.conn.try_read(&mut buffer) {
-            Ok(0) => Step::Closed,
-            Ok(_) => {
-                let (consumed, wanted, step) = self.execute(id, &buffer);
-                if consumed < buffer.len() {
-                    rest.reserve_exact(buffer.len() - consumed + wanted);
-                    rest.extend_from_slice(&buffer[consumed..]);
-                    self.check_query_buffer(id, rest.len());
-                }
-                step
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Step::Idle,
-            Err(_) => Step::Closed,
-        };
-        *self.read_buffer.borrow_mut() = buffer;
-        step
-    }
-
-    /// Executes what is complete in the connection's own buffer.
-    fn take_in(self: &Rc<Node>, id: SessionId, rest: &mut Vec<u8>) -> Step {
-        let (consumed, wanted, step) = self.execute(id, rest);
-        rest.drain(..consumed);
-        if rest.is_empty() {
-            rest.shrink_to(KEPT_BYTES_MAX);
-        } else {
-            rest.reserve(wanted);
-            self.check_query_buffer(id, rest.len());
+        if link.is_paused.get() && self.shard.borrow().takes_requests(link.id) {
+            link.is_paused.set(false);
+            link.has_more.set(!link.rest.borrow().is_empty());
         }
-        step
-    }
-
-    fn execute(self: &Rc<Node>, id: SessionId, buffer: &[u8]) -> (usize, usize, Step) {
-        let received = self.with_shard(|shard, now, outputs| shard.received(id, buffer, now, outputs));
-        self.flush(id);
-        let is_paused = !self.shard.borrow().takes_requests(id);
-        if is_paused && let Some(link) = self.links.borrow().get(&id) {
-            link.is_paused.set(true);
-        }
-        let step = if received.has_more && !is_paused { Step::Again } else { Step::Idle };
-        (received.consumed, received.bytes_wanted, step)
+        if !link.is_paused.get() && link.has_more.take() { Step::Again } else { Step::Idle }
     }
 
     /// Writes what may leave; what the socket does not take is left to the connection's task.
     pub(crate) fn flush(self: &Rc<Node>, id: SessionId) {
-        let Some(link) = self.links.borrow().get(&id).cloned() else { return };
+        let link = self.links.borrow().get(&id).cloned();
+        if let Some(link) = link {
+            self.flush_link(&link);
+        }
+    }
+
+    pub(crate) fn flush_link(self: &Rc<Node>, link: &Link) {
         let mut shard = self.shard.borrow_mut();
-        loop {
-            let released = shard.released(id);
-            if released.is_empty() {
-                break;
+        let sent = shard.send(link.id, |bytes| {
+            link.conn.try_write(bytes).map_err(|error| match error.kind() {
+                ErrorKind::WouldBlock => Sent::Clogged,
+                _ => Sent::Broken,
+            })
+        });
+        match sent {
+            Sent::All => {}
+            Sent::Clogged => {
+                if !link.is_clogged.replace(true) {
+                    link.wake.set();
+                }
+                return;
             }
-            match link.conn.try_write(released) {
-                Ok(sent) => shard.sent(id, sent),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    link.is_clogged.set(true);
-                    link.wake.notify_one();
-                    break;
-                }
-                Err(_) => {
-                    link.is_closing.set(true);
-                    link.is_clogged.set(false);
-                    break;
-                }
+            Sent::Broken => {
+                link.is_closing.set(true);
+                link.is_clogged.set(false);
+            }
+            Sent::OverLimit => {
+                tracing::warn!(session = link.id.0, "closing a client: its output buffer is over the limit");
+                link.is_closing.set(true);
+                link.is_clogged.set(false);
             }
         }
-        if shard.is_over_output_limit(id) {
-            tracing::warn!(session = id.0, "closing a client: its output buffer is over the limit");
-            link.is_closing.set(true);
-            link.is_clogged.set(false);
-            link.wake.notify_one();
-        } else if link.is_closing.get() || (link.is_paused.get() && shard.takes_requests(id)) {
-            link.wake.notify_one();
+        if link.is_closing.get() || (link.is_paused.get() && shard.takes_requests(link.id)) {
+            link.wake.set();
         }
     }
 
     /// There is room again: connections that waited for it go on.
     pub(crate) fn wake_paused(self: &Rc<Node>) {
         let links = self.links.borrow();
-        links.values().filter(|link| link.is_paused.get()).for_each(|link| link.wake.notify_one());
+        links.values().filter(|link| link.is_paused.get()).for_each(|link| link.wake.set());
     }
 
     /// Closes the connection once what was released is out.
@@ -201,18 +188,7 @@ impl Node {
         self.flush(id);
         if let Some(link) = self.links.borrow().get(&id) {
             link.is_closing.set(true);
-            link.wake.notify_one();
-        }
-    }
-
-    fn check_query_buffer(self: &Rc<Node>, id: SessionId, bytes: usize) {
-        let mut shard = self.shard.borrow_mut();
-        let is_over = bytes as u64 > shard.engine.config.settings().query_buffer_bytes_max;
-        if is_over {
-            shard.engine.stats.query_buffer_limit_disconnections += 1;
-            drop(shard);
-            tracing::warn!(session = id.0, bytes, "closing a client: its query buffer is over the limit");
-            self.close_when_flushed(id);
+            link.wake.set();
         }
     }
 

@@ -13,4 +13,5 @@ pub mod node;
 pub mod options;
 pub mod peers;
 pub mod roster;
+mod round;
 pub mod start;

@@ -9,12 +9,13 @@
 use crate::connection::Link;
 use crate::log_driver::LogDriver;
 use crate::peers::Peers;
+use crate::round::Round;
 use hashbrown::HashMap;
 use ramkeep_engine::Action;
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
 use ramkeep_log::{Replica, Written};
-use ramkeep_net::{Clock, Host, Notify};
+use ramkeep_net::{Clock, Host, Notify, Signal};
 use ramkeep_shard::{Output, Shard};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -25,11 +26,9 @@ use std::time::Duration;
 /// Time between two ticks of the shard.
 pub const TICK: Duration = Duration::from_millis(50);
 /// More connections than this, and a write on the shard's thread would keep others waiting.
-const INLINE_LINKS_MAX: usize = 4;
+pub(crate) const INLINE_LINKS_MAX: usize = 4;
 /// Idle and unauthenticated clients are looked for at every so many ticks.
 const SWEEP_TICKS: u64 = 20;
-/// Bytes that the buffer shared by all connections holds at least before a read.
-const READ_BUFFER_BYTES: usize = 64 << 10;
 
 pub struct Node {
     pub host: Host,
@@ -40,9 +39,9 @@ pub struct Node {
     pub(crate) peers: OnceCell<Rc<Peers>>,
     pub(crate) links: RefCell<HashMap<SessionId, Rc<Link>, foldhash::fast::FixedState>>,
     /// What is read goes here first: a connection keeps a buffer of its own only for what is left over.
-    pub(crate) read_buffer: RefCell<Vec<u8>>,
-    /// A turn is open: it ends when the connections that were ready have been served.
-    turn_open: Notify,
+    pub(crate) round: RefCell<Round>,
+    /// Requests wait in the round, or a turn is open: both end when the connections that were ready have been served.
+    pub(crate) turn_wanted: Signal,
     outputs: RefCell<VecDeque<Output>>,
     scratch: RefCell<Vec<Output>>,
     is_carrying_out: Cell<bool>,
@@ -63,8 +62,8 @@ impl Node {
             log,
             peers: OnceCell::new(),
             links: RefCell::default(),
-            read_buffer: RefCell::new(Vec::with_capacity(READ_BUFFER_BYTES)),
-            turn_open: Notify::new(),
+            round: RefCell::default(),
+            turn_wanted: Signal::new(),
             outputs: RefCell::default(),
             scratch: RefCell::default(),
             is_carrying_out: Cell::new(false),
@@ -89,7 +88,7 @@ impl Node {
             (result, shard.has_open_turn())
         };
         if is_open {
-            self.turn_open.notify_one();
+            self.turn_wanted.set();
         }
         self.outputs.borrow_mut().extend(outputs.drain(..));
         *self.scratch.borrow_mut() = outputs;
@@ -97,11 +96,14 @@ impl Node {
         result
     }
 
-    /// Ends turns: runs behind the connections that were ready when the turn began.
+    /// Executes rounds and ends turns: runs behind the connections that were ready when the round began.
     pub async fn end_turns(self: Rc<Node>) {
         loop {
-            self.turn_open.notified().await;
-            self.with_shard(|shard, now, outputs| shard.end_turn(now, outputs));
+            self.turn_wanted.wait().await;
+            self.run_round();
+            if self.shard.borrow().has_open_turn() {
+                self.with_shard(|shard, now, outputs| shard.end_turn(now, outputs));
+            }
         }
     }
 

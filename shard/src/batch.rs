@@ -1,16 +1,20 @@
-//! Requests of one connection, executed as a batch.
+//! Requests of the connections that were ready, executed as a batch.
 //!
-//! Lives here: decoding all complete requests, touching their keys before any is executed, and
-//! handing each reply to the gate. Not here: ending the turn (`turn`).
+//! Lives here: decoding all complete requests, touching the keys of a group of them (from several connections, when
+//! each sends few) before any is executed, and handing each reply to the gate. Not here: ending the turn (`turn`).
+//!
+//! Invariant: one connection's requests are executed in their order, and none behind one that stops the connection.
 
 use crate::{Mutant, Output, Shard, State};
 use ramkeep_engine::command::Flags;
 use ramkeep_engine::data::Turn;
 use ramkeep_engine::execute::Prepared;
-use ramkeep_engine::resp::{Batch, Limits, Request};
+use ramkeep_engine::keyspace::Touch;
+use ramkeep_engine::resp::{Batch, Decoded, Limits};
 use ramkeep_engine::session::{Session, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Action, Blocked};
+use std::ops::Range;
 
 /// Commands whose keys are touched together before the first of them is executed.
 const GROUP_MAX: usize = 32;
@@ -18,7 +22,7 @@ const GROUP_MAX: usize = 32;
 /// What a connection's bytes came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
-    /// Bytes at the front of the buffer that are done with.
+    /// Bytes at the front that are done with.
     pub consumed: usize,
     /// Complete requests may still stand behind them: call again when the others had their turn.
     pub has_more: bool,
@@ -26,9 +30,36 @@ pub struct Received {
     pub bytes_wanted: usize,
 }
 
+/// Bytes that came from one connection, in a buffer that several may share.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub session: SessionId,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// The decoded requests of one arrival.
+pub(crate) struct Part {
+    arrival: Arrival,
+    /// Its requests in the batch.
+    requests: Range<usize>,
+    requests_max: usize,
+    database: u8,
+    decoded: Decoded,
+    /// Where in the buffer execution stopped, if before the last request.
+    stopped_at: Option<usize>,
+    /// The connection takes no requests now: nothing was looked at.
+    is_refused: bool,
+}
+
+/// The group of requests under way: where it begins in the batch, and what was found out ahead.
+struct Group {
+    requests: Range<usize>,
+    prepared: [Prepared; GROUP_MAX],
+}
+
 impl Shard {
-    /// Executes the complete requests at the front of `buffer`. Replies stand in the session's
-    /// outbox; whatever may leave at once is in `released` after this call.
+    /// Executes the complete requests at the front of `buffer`, all of which came from one connection.
     pub fn received(
         &mut self,
         id: SessionId,
@@ -36,92 +67,159 @@ impl Shard {
         now: Now,
         outputs: &mut Vec<Output>,
     ) -> Received {
-        let mut outcome = Received::default();
-        if !self.takes_requests(id) {
-            return outcome;
-        }
-        let Some(mut session) = self.engine.sessions.take(id) else { return outcome };
-        if session.is_closing {
-            outcome.consumed = buffer.len();
-            self.engine.sessions.put_back(session);
-            return outcome;
-        }
-        let shard_ms = self.clock.now_ms(now);
-        self.engine.set_time(now, shard_ms);
-        self.begin_batch(now);
-        let limits = self.limits(&session);
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.clear();
-        let connection = self.connections.get_mut(&id).expect("a session has its connection");
-        // AUTH lifts limits for what stands behind it in the same read.
-        let requests_max = if session.is_authenticated { self.options.requests_per_batch_max } else { 1 };
-        let decoded = connection.decoder.decode(buffer, &mut batch, requests_max, &limits);
-        let stopped_at = self.execute_batch(&mut session, buffer, &batch, now, outputs);
-        outcome.consumed = stopped_at.unwrap_or(decoded.consumed);
-        outcome.has_more = stopped_at.is_some() || batch.requests.len() == requests_max;
-        outcome.bytes_wanted = decoded.bytes_wanted;
-        if stopped_at.is_some() {
-            // What was decoded behind the stop is decoded again when the session goes on.
-            self.connections.get_mut(&id).expect("still open").decoder = Default::default();
-        } else if let Some(error) = decoded.error {
-            self.refuse_protocol(&mut session, &error.to_string());
-            outcome.consumed = buffer.len();
-            outcome.has_more = false;
-        }
-        session.bytes_in += outcome.consumed as u64;
-        self.engine.stats.bytes_in += outcome.consumed as u64;
-        session.query_buffer_bytes = (buffer.len() - outcome.consumed) as u64;
-        if session.is_closing {
-            outputs.push(Output::Close(id));
-        }
-        self.engine.sessions.put_back(session);
-        self.batch = batch;
-        self.take_actions(outputs, now);
-        outcome
+        let arrival = Arrival { session: id, start: 0, end: buffer.len() };
+        let mut received = Vec::with_capacity(1);
+        self.receive(buffer, &[arrival], now, outputs, &mut received);
+        received.pop().expect("each arrival has its outcome")
     }
 
-    fn limits(&self, session: &Session) -> Limits {
-        Limits {
+    /// Executes the complete requests of each arrival, of which a session has one at most; one outcome each is
+    /// added to `received`. Replies stand in the sessions' outboxes; whatever may leave at once is in `released`
+    /// after this call.
+    pub fn receive(
+        &mut self,
+        buffer: &[u8],
+        arrivals: &[Arrival],
+        now: Now,
+        outputs: &mut Vec<Output>,
+        received: &mut Vec<Received>,
+    ) {
+        let shard_ms = self.clock.now_ms(now);
+        self.engine.set_time(now, shard_ms);
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut window = std::mem::take(&mut self.window);
+        let mut rest = arrivals;
+        while !rest.is_empty() {
+            self.begin_batch(now);
+            batch.clear();
+            while batch.requests.len() < GROUP_MAX
+                && let Some((arrival, others)) = rest.split_first()
+            {
+                window.push(self.decode(buffer, *arrival, &mut batch));
+                rest = others;
+            }
+            self.execute_window(buffer, &batch, &mut window, now, outputs);
+            received.extend(window.drain(..).map(|part| outcome(&part)));
+        }
+        self.window = window;
+        self.batch = batch;
+    }
+
+    fn decode(&mut self, buffer: &[u8], arrival: Arrival, batch: &mut Batch) -> Part {
+        let first = batch.requests.len();
+        let mut part = Part {
+            arrival,
+            requests: first..first,
+            requests_max: 0,
+            database: 0,
+            decoded: Decoded { consumed: arrival.start, error: None, bytes_wanted: 0 },
+            stopped_at: None,
+            is_refused: true,
+        };
+        let takes_requests = self.takes_requests(arrival.session);
+        let Some(session) = self.engine.sessions.get(arrival.session).filter(|_| takes_requests) else {
+            return part;
+        };
+        part.is_refused = false;
+        if session.is_closing {
+            part.decoded.consumed = arrival.end;
+            part.is_refused = true;
+            return part;
+        }
+        part.database = session.database;
+        // AUTH lifts limits for what stands behind it in the same read.
+        part.requests_max = if session.is_authenticated { self.options.requests_per_batch_max } else { 1 };
+        let limits = Limits {
             bulk_bytes_max: self.engine.config.settings().bulk_bytes_max,
             is_authenticated: session.is_authenticated,
             ..Limits::default()
+        };
+        let connection = self.connections.get_mut(&arrival.session).expect("a session has its connection");
+        let bytes = &buffer[..arrival.end];
+        part.decoded =
+            connection.decoder.decode_from(bytes, arrival.start, batch, part.requests_max, &limits);
+        part.requests.end = batch.requests.len();
+        part
+    }
+
+    /// Executes in groups, across connections.
+    fn execute_window(
+        &mut self,
+        buffer: &[u8],
+        batch: &Batch,
+        window: &mut [Part],
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let mut group = Group { requests: 0..0, prepared: [Prepared::NONE; GROUP_MAX] };
+        for index in 0..window.len() {
+            if window[index].is_refused {
+                continue;
+            }
+            let id = window[index].arrival.session;
+            let mut session = self.engine.sessions.take(id).expect("a part's session is there");
+            for at in window[index].requests.clone() {
+                // Another connection of this window may have closed this one.
+                if session.is_closing {
+                    window[index].stopped_at = Some(window[index].arrival.end);
+                    break;
+                }
+                if at >= group.requests.end {
+                    self.prepare_group(buffer, batch, &window[index..], at, &mut group, now);
+                }
+                let prepared = group.prepared[at - group.requests.start];
+                self.execute_one(&mut session, buffer, batch, at, prepared, now);
+                if self.engine.data.effects_bytes() >= self.options.turn_bytes_max {
+                    self.end_turn(now, outputs);
+                    self.begin_batch(now);
+                }
+                let is_blocked = session.blocked.is_some();
+                if is_blocked {
+                    self.block(&mut session);
+                }
+                if is_blocked || session.is_closing || !self.engine.actions.is_empty() {
+                    window[index].stopped_at = Some(batch.requests[at].end as usize);
+                    break;
+                }
+            }
+            self.end_part(session, &window[index], outputs);
+            self.take_actions(outputs, now);
+        }
+        if !group.requests.is_empty() {
+            self.engine.end_group(now);
         }
     }
 
-    /// Executes in groups; gives where in the buffer it stopped, if before the end.
-    fn execute_batch(
+    /// Prepares the group that begins at a request of the first of `parts`.
+    fn prepare_group(
         &mut self,
-        session: &mut Session,
         buffer: &[u8],
         batch: &Batch,
+        parts: &[Part],
+        start: usize,
+        group: &mut Group,
         now: Now,
-        outputs: &mut Vec<Output>,
-    ) -> Option<usize> {
-        let mut prepared = [Prepared { command: None, key: None }; GROUP_MAX];
-        for group in batch.requests.chunks(GROUP_MAX) {
-            for (request, slot) in group.iter().zip(&mut prepared) {
-                *slot = self.engine.prepare(session.database, batch.args(buffer, *request));
+    ) {
+        match group.requests.is_empty() {
+            true => self.engine.begin_group(),
+            // Ends the group before, and begins the next.
+            false => self.engine.settle_group(now),
+        }
+        group.requests = start..batch.requests.len().min(start + GROUP_MAX);
+        let prepared = &mut group.prepared[..group.requests.len()];
+        let mut parts = parts.iter();
+        let mut part = parts.next().expect("the group begins in a part");
+        for (at, slot) in group.requests.clone().zip(&mut *prepared) {
+            while at >= part.requests.end {
+                part = parts.next().expect("each request belongs to a part");
             }
-            if group.len() > 1 {
-                for slot in &prepared[..group.len()] {
-                    self.engine.touch(session.database, slot);
-                }
-            }
-            for (request, prepared) in group.iter().zip(prepared) {
-                self.execute_one(session, buffer, batch, *request, prepared, now);
-                if self.engine.data.effects_bytes() >= self.options.turn_bytes_max {
-                    self.end_turn(now, outputs);
-                }
-                let is_blocked = session.blocked.is_some();
-                if is_blocked || session.is_closing || !self.engine.actions.is_empty() {
-                    if is_blocked {
-                        self.block(session);
-                    }
-                    return Some(request.end as usize);
-                }
+            *slot = self.engine.prepare(part.database, batch.args(buffer, batch.requests[at]));
+        }
+        if prepared.len() > 1 {
+            for step in [Touch::Control, Touch::Bucket, Touch::Entry] {
+                prepared.iter().for_each(|slot| self.engine.touch(slot, step));
             }
         }
-        None
     }
 
     fn execute_one(
@@ -129,29 +227,38 @@ impl Shard {
         session: &mut Session,
         buffer: &[u8],
         batch: &Batch,
-        request: Request,
+        at: usize,
         prepared: Prepared,
         now: Now,
     ) {
-        let args = batch.args(buffer, request);
+        let args = batch.args(buffer, batch.requests[at]);
         let connection = self.connections.get_mut(&session.id).expect("a session has its connection");
-        let start = connection.outbox.reply.len();
-        let mut turn = self.engine.execute(session, args, prepared, &mut connection.outbox.reply, now);
-        if self.options.mutant.is_some() {
-            turn = self.mutate(turn, prepared);
+        let outbox = &mut connection.outbox;
+        let start = outbox.reply.len();
+        let mut turn = self.engine.execute(session, args, prepared, &mut outbox.reply, now);
+        if let Some(mutant) = self.options.mutant {
+            turn = mutate(mutant, turn, prepared);
         }
-        let connection = self.connections.get_mut(&session.id).expect("a session has its connection");
-        self.gate.withhold(session.id, &mut connection.outbox, start, turn);
+        self.gate.withhold(session.id, outbox, start, turn);
     }
 
-    /// Seeded bugs of this module.
-    fn mutate(&self, turn: Turn, prepared: Prepared) -> Turn {
-        let is_read = prepared.command.is_some_and(|command| command.flags.has(Flags::READ_ONLY));
-        match self.options.mutant {
-            Some(Mutant::AcknowledgeBeforeCommit) if !is_read => Turn::NONE,
-            Some(Mutant::UncommittedVisible) if is_read => Turn::NONE,
-            _ => turn,
+    /// The part's requests are done: counts its bytes and gives the session back.
+    fn end_part(&mut self, mut session: Box<Session>, part: &Part, outputs: &mut Vec<Output>) {
+        let id = session.id;
+        if part.stopped_at.is_some() {
+            // What was decoded behind the stop is decoded again when the session goes on.
+            self.connections.get_mut(&id).expect("still open").decoder = Default::default();
+        } else if let Some(error) = &part.decoded.error {
+            self.refuse_protocol(&mut session, &error.to_string());
         }
+        let outcome = outcome(part);
+        session.bytes_in += outcome.consumed as u64;
+        self.engine.stats.bytes_in += outcome.consumed as u64;
+        session.query_buffer_bytes = (part.arrival.end - part.arrival.start - outcome.consumed) as u64;
+        if session.is_closing {
+            outputs.push(Output::Close(id));
+        }
+        self.engine.sessions.put_back(session);
     }
 
     fn refuse_protocol(&mut self, session: &mut Session, text: &str) {
@@ -190,6 +297,9 @@ impl Shard {
 
     /// Takes what commands asked for: what the shard can do it does, the rest goes to the node.
     pub(crate) fn take_actions(&mut self, outputs: &mut Vec<Output>, now: Now) {
+        if self.engine.actions.is_empty() {
+            return;
+        }
         for action in std::mem::take(&mut self.engine.actions) {
             match action {
                 Action::Close(id) => outputs.push(Output::Close(id)),
@@ -219,5 +329,27 @@ impl Shard {
     /// A whole turn and a part of a group fit without waiting.
     pub(crate) fn room_wanted(&self) -> u64 {
         (self.options.turn_bytes_max as u64) * 4
+    }
+}
+
+fn outcome(part: &Part) -> Received {
+    let Arrival { start, end, .. } = part.arrival;
+    let is_broken = part.stopped_at.is_none() && part.decoded.error.is_some();
+    let consumed_to = if is_broken { end } else { part.stopped_at.unwrap_or(part.decoded.consumed) };
+    let is_full = part.requests_max > 0 && part.requests.len() == part.requests_max;
+    Received {
+        consumed: consumed_to - start,
+        has_more: !is_broken && (part.stopped_at.is_some() || is_full),
+        bytes_wanted: part.decoded.bytes_wanted,
+    }
+}
+
+/// Seeded bugs of this module.
+fn mutate(mutant: Mutant, turn: Turn, prepared: Prepared) -> Turn {
+    let is_read = prepared.command.is_some_and(|command| command.flags.has(Flags::READ_ONLY));
+    match mutant {
+        Mutant::AcknowledgeBeforeCommit if !is_read => Turn::NONE,
+        Mutant::UncommittedVisible if is_read => Turn::NONE,
+        _ => turn,
     }
 }

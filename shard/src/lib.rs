@@ -17,7 +17,7 @@ mod role;
 mod turn;
 
 pub use apply::ReplayError;
-pub use batch::Received;
+pub use batch::{Arrival, Received};
 pub use gate::Outbox;
 
 use clock::ShardClock;
@@ -87,6 +87,18 @@ pub enum Output {
     Rebuild,
     /// The replica can no longer keep its promises; it serves nothing until restarted.
     Fenced(String),
+}
+
+/// How far a session's released bytes came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    All,
+    /// The network takes no more for now.
+    Clogged,
+    /// The connection is broken.
+    Broken,
+    /// The client reads too slowly for the limit that holds for it: its connection is to be closed.
+    OverLimit,
 }
 
 /// What the shard keeps of one connection besides the engine's session.
@@ -161,6 +173,7 @@ pub struct Shard {
     /// The log cannot grow: why.
     no_room: Option<String>,
     batch: Batch,
+    window: Vec<batch::Part>,
     released: Vec<SessionId>,
     log_outputs: Vec<ramkeep_log::Output>,
 }
@@ -191,6 +204,7 @@ impl Shard {
             commit_times: turn::CommitTimes::default(),
             no_room: None,
             batch: Batch::default(),
+            window: Vec::new(),
             released: Vec::new(),
             log_outputs: Vec::new(),
         };
@@ -230,10 +244,42 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(&session) {
             connection.outbox.sent(bytes, committed);
         }
-        self.engine.stats.bytes_out += bytes as u64;
-        if let Some(session) = self.engine.sessions.get_mut(session) {
-            session.bytes_out += bytes as u64;
+    }
+
+    /// Hands what may leave of the session to the network by `write`, which tells how many bytes it took, or why
+    /// it took none.
+    pub fn send(&mut self, id: SessionId, mut write: impl FnMut(&[u8]) -> Result<usize, Sent>) -> Sent {
+        let committed = self.engine.data.committed_turn();
+        let Some(connection) = self.connections.get_mut(&id) else { return Sent::All };
+        let outbox = &mut connection.outbox;
+        let mut bytes = 0;
+        let mut outcome = Sent::All;
+        loop {
+            let released = outbox.released(committed);
+            if released.is_empty() {
+                break;
+            }
+            match write(released) {
+                Ok(written) => {
+                    outbox.sent(written, committed);
+                    bytes += written as u64;
+                }
+                Err(why) => {
+                    outcome = why;
+                    break;
+                }
+            }
         }
+        let limit = self.engine.config.settings().output_limits.normal.hard_bytes;
+        if limit > 0 && outbox.pending_bytes() as u64 > limit {
+            self.engine.stats.output_buffer_limit_disconnections += 1;
+            outcome = Sent::OverLimit;
+        }
+        self.engine.stats.bytes_out += bytes;
+        if let Some(session) = self.engine.sessions.get_mut(id).filter(|_| bytes > 0) {
+            session.bytes_out += bytes;
+        }
+        outcome
     }
 
     /// Bytes made for the session and not with the network, and how many of them wait for a commit.
@@ -251,17 +297,6 @@ impl Shard {
             !connection.is_blocked
                 && connection.outbox.withheld_bytes(committed) < self.options.withheld_bytes_max
         }) && !self.is_waiting_for_room()
-    }
-
-    /// Whether the session's client reads too slowly for the limit that holds for it.
-    pub fn is_over_output_limit(&mut self, session: SessionId) -> bool {
-        let (pending, _) = self.pending_bytes(session);
-        let limit = self.engine.config.settings().output_limits.normal.hard_bytes;
-        let is_over = limit > 0 && pending as u64 > limit;
-        if is_over {
-            self.engine.stats.output_buffer_limit_disconnections += 1;
-        }
-        is_over
     }
 
     /// Sessions whose replies wait for a commit, at most two are counted.

@@ -136,6 +136,7 @@ impl Shard {
         }
         self.engine.data.free_flushed(FREED_PER_TICK_MAX);
         self.check_waiting(now, outputs);
+        self.engine.note_memory_peak();
         let processed = self.engine.stats.commands_processed;
         self.engine.stats.operations.sample(processed, now.monotonic_ns);
         (self.engine.log.commit_p50_us, self.engine.log.commit_p99_us) =

@@ -24,7 +24,7 @@ pub use undo::UndoList;
 use crate::effect::Effect;
 use crate::error::{Result, WRONG_TYPE};
 use crate::hash::{HashKey, KeyHash};
-use crate::keyspace::{Databases, Entry, Keyspace, digest};
+use crate::keyspace::{Databases, Entry, Keyspace, Touch, digest};
 use crate::value::StringRef;
 use crate::value::{Hash, HashLimits, Value};
 use recorder::Recorder;
@@ -127,16 +127,10 @@ impl Data {
         }
     }
 
-    /// Prefetch, first stage: the table's segment.
+    /// Prefetch: one step of the way to a key.
     #[inline]
-    pub fn touch_segment(&self, database: u8, at: KeyHash) {
-        self.databases[usize::from(database)].touch_segment(at);
-    }
-
-    /// Prefetch, second stage: the entry.
-    #[inline]
-    pub fn touch_entry(&self, database: u8, at: KeyHash) {
-        self.databases[usize::from(database)].touch_entry(at);
+    pub fn touch(&self, database: u8, at: KeyHash, step: Touch) {
+        self.databases[usize::from(database)].touch(at, step);
     }
 
     /// The current database, for iteration; its reader must depend on all.

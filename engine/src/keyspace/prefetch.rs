@@ -1,7 +1,7 @@
 //! The processor's prefetch hint.
 //!
 //! Lives here: the one function that names `core::arch`.
-//! Not here: what to touch when (`Keyspace::touch_segment`, `Keyspace::touch_entry`).
+//! Not here: what to touch when (`Keyspace::touch`).
 //!
 //! Invariant: a hint changes no result, so every address is allowed and the simulator keeps the calls.
 

@@ -6,8 +6,10 @@
 //! Invariant: a segment holds exactly the entries whose hash begins with its path, at most some hundreds.
 
 use super::entry::Entry;
+use super::prefetch::prefetch;
 use crate::hash::HashKey;
 use hashbrown::HashTable;
+use hashbrown::hash_table::OccupiedEntry;
 
 /// Place of a segment in the binary tree of hash prefixes, numbered like a heap: the root is 1, the children
 /// of `n` are `2n` (next bit 0) and `2n + 1` (next bit 1).
@@ -60,6 +62,8 @@ impl Path {
 #[derive(Clone, Debug)]
 pub struct Segment {
     entries: HashTable<Entry>,
+    /// Where the table's control bytes begin, as far as known: for prefetching alone.
+    control: usize,
     /// Snapshot for which this segment needs no keeping any more, see `snapshot`.
     pub mark: u32,
     pub path: Path,
@@ -80,6 +84,13 @@ impl Account {
     }
 }
 
+/// Where the control bytes of the table begin that this entry stands in: hashbrown lays its buckets out backwards
+/// in front of them. If that ever changes, hints go astray and nothing else.
+#[inline]
+fn control_of(inserted: &OccupiedEntry<'_, Entry>) -> usize {
+    std::ptr::from_ref(inserted.get()).addr() + (inserted.bucket_index() + 1) * size_of::<Entry>()
+}
+
 /// hashbrown takes its index from the low bits and its tag from the top seven. The top bits are equal within a
 /// segment, so it sees the hash rotated.
 #[inline]
@@ -89,7 +100,7 @@ fn rotate(hash: u64) -> u64 {
 
 impl Segment {
     pub fn new(path: Path, mark: u32) -> Segment {
-        Segment { entries: HashTable::new(), mark, path }
+        Segment { entries: HashTable::new(), control: 0, mark, path }
     }
 
     pub fn len(&self) -> usize {
@@ -120,10 +131,26 @@ impl Segment {
         self.entries.find(rotate(hash), accepts)
     }
 
-    /// Hints that the entries which may be the one with this hash are needed soon.
+    /// Hints that the control bytes for this hash are needed soon. Reads the segment's head.
     #[inline]
-    pub fn touch(&self, hash: u64) {
-        // A lookup that never matches reads the control bytes and meets just the candidates.
+    pub fn touch_control(&self, hash: u64) {
+        let first = rotate(hash) as usize & self.entries.num_buckets().wrapping_sub(1);
+        prefetch(std::ptr::without_provenance::<u8>(self.control.wrapping_add(first)));
+    }
+
+    /// Hints that the buckets which may hold this hash are needed soon. Reads the control bytes.
+    #[inline]
+    pub fn touch_bucket(&self, hash: u64) {
+        // A lookup that never matches meets just the candidates.
+        let _ = self.entries.find_bucket_index(rotate(hash), |entry| {
+            prefetch(std::ptr::from_ref(entry));
+            false
+        });
+    }
+
+    /// Hints that the entries which may be the one with this hash are needed soon. Reads the buckets.
+    #[inline]
+    pub fn touch_entry(&self, hash: u64) {
         let _ = self.entries.find_bucket_index(rotate(hash), |entry| {
             entry.prefetch();
             false
@@ -149,7 +176,9 @@ impl Segment {
             self.entries.iter().for_each(Entry::prefetch);
         }
         let hasher = |entry: &Entry| rotate(key.hash(entry.key()));
-        let bucket = self.entries.insert_unique(rotate(hash), entry, hasher).bucket_index();
+        let inserted = self.entries.insert_unique(rotate(hash), entry, hasher);
+        self.control = control_of(&inserted);
+        let bucket = inserted.bucket_index();
         if self.entries.capacity() != capacity {
             account.moved += self.len() as u64;
             account.change(before, self.memory_bytes());
@@ -185,7 +214,8 @@ impl Segment {
         halves[1].entries = HashTable::with_capacity(high);
         for (hash, entry) in hashed {
             let half = &mut halves[(hash >> bit & 1) as usize];
-            half.entries.insert_unique(rotate(hash), entry, |entry| rotate(key.hash(entry.key())));
+            let hasher = |entry: &Entry| rotate(key.hash(entry.key()));
+            half.control = control_of(&half.entries.insert_unique(rotate(hash), entry, hasher));
         }
         account.change(before, halves[0].memory_bytes() + halves[1].memory_bytes());
         halves
@@ -209,7 +239,7 @@ impl Segment {
             merged.entries.reserve(smaller.len(), hasher);
         }
         for entry in smaller {
-            merged.entries.insert_unique(hasher(&entry), entry, hasher);
+            merged.control = control_of(&merged.entries.insert_unique(hasher(&entry), entry, hasher));
         }
         account.change(before, merged.memory_bytes());
         merged

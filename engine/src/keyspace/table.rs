@@ -75,7 +75,7 @@ pub enum Table<H> {
 }
 
 // One stands in the keyspace for each slot.
-const _: () = assert!(size_of::<Table<Segment>>() == 40);
+const _: () = assert!(size_of::<Table<Segment>>() == 48);
 
 #[derive(Debug)]
 pub struct Directory<H> {

@@ -116,7 +116,7 @@ impl Batch {
 /// Outcome of one pass.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Bytes of the buffer that complete requests took, empty lines between them included.
+    /// Where in the buffer the last complete request ends, empty lines behind it included.
     pub consumed: usize,
     /// Stands behind the last complete request; nothing after it is read.
     pub error: Option<ProtocolError>,
@@ -156,8 +156,21 @@ impl Decoder {
         requests_max: usize,
         limits: &Limits,
     ) -> Decoded {
+        self.decode_from(buffer, 0, batch, requests_max, limits)
+    }
+
+    /// As `decode`, of a buffer in which this stream's bytes begin at `from`. What `batch` holds stays.
+    pub fn decode_from(
+        &mut self,
+        buffer: &[u8],
+        from: usize,
+        batch: &mut Batch,
+        requests_max: usize,
+        limits: &Limits,
+    ) -> Decoded {
         let buffer = &buffer[..buffer.len().min(u32::MAX as usize)];
-        let mut decoded = Decoded { consumed: 0, error: None, bytes_wanted: 0 };
+        let mut decoded = Decoded { consumed: from, error: None, bytes_wanted: 0 };
+        let requests_max = batch.requests.len() + requests_max;
         while batch.requests.len() < requests_max && decoded.consumed < buffer.len() {
             let start = decoded.consumed;
             let step = if self.missing > 0 {
@@ -170,7 +183,7 @@ impl Decoder {
             match step {
                 Ok(Step::Complete) => decoded.consumed = start + std::mem::take(&mut self.at),
                 Ok(Step::NeedsMore { wanted }) => {
-                    decoded.bytes_wanted = wanted.min(buffer.len().max(SMALL_BUFFER_BYTES));
+                    decoded.bytes_wanted = wanted.min((buffer.len() - from).max(SMALL_BUFFER_BYTES));
                     break;
                 }
                 Err(error) => {

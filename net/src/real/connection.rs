@@ -8,6 +8,7 @@
 use super::system;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -121,6 +122,16 @@ impl Conn {
     /// Waits until a write may take something or fail.
     pub async fn writable(&self) -> io::Result<()> {
         self.stream.writable().await
+    }
+
+    /// As [`Conn::readable`], for one task only: the last that asked is woken.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(context)
+    }
+
+    /// As [`Conn::writable`], for one task only: the last that asked is woken.
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(context)
     }
 
     /// Tells the other end that nothing more will come from here, after what has been written.

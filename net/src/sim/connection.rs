@@ -88,6 +88,16 @@ impl Conn {
         self.wait(State::poll_writable).await
     }
 
+    /// As [`Conn::readable`].
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.change(|state, _| state.poll_readable(self.id, self.side, context)).map(Ok)
+    }
+
+    /// As [`Conn::writable`].
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.change(|state, _| state.poll_writable(self.id, self.side, context)).map(Ok)
+    }
+
     async fn wait(
         &self,
         poll: fn(&mut State, ConnectionId, Side, &mut Context<'_>) -> Poll<()>,
