@@ -67,6 +67,7 @@ impl Options {
     #[must_use]
     pub fn new(layout: Layout, node: NodeId, voters: Vec<NodeId>) -> Self {
         let segment_bytes = Writer::payload_bytes_max(&layout);
+        let has_peers = voters.len() > 1;
         Self {
             shard: layout.shard,
             node,
@@ -81,7 +82,8 @@ impl Options {
             lease_ms: 400,
             entry_bytes_max: (4 << 20).min(segment_bytes),
             uncommitted_bytes_max: 64 << 20,
-            cache_bytes_max: 64 << 20,
+            // A voter alone has nobody that could lag.
+            cache_bytes_max: if has_peers { 64 << 20 } else { 0 },
             message_bytes_max: 256 << 10,
             committed_bytes_max: 1 << 20,
             mutants: Mutants::default(),
