@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+"""Measures what docs/src/benchmarks.md records: Ramkeep beside redis-server, in alternating rounds, medians.
+
+    tests/bench/speed.py target/release/ramkeep [cells] [--rounds 3] [--port 7300] [--peer redis-server]
+
+Cells, separated by commas: get, set, durable, beside, memory, growth, replay; all of them if none is named.
+Needs redis-server and redis-benchmark. Works in a temporary folder on the loopback and ends what it started.
+
+`cpu` is the server's CPU time per request, read from the scheduler's account of each thread; of Ramkeep the thread
+that writes the log stands apart, because the peer that it is compared with in `set` writes none.
+"""
+import argparse, csv, io, os, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
+
+VALUE_BYTES, KEYS = 64, 1_000_000
+
+
+class Server:
+    def __init__(self, command, port, folder):
+        self.port, self.folder = port, folder
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.wait()
+
+    def wait(self):
+        """Waits for PONG; gives the seconds it took."""
+        started = time.time()
+        while True:
+            try:
+                if call(self.port, "PING") == "PONG":
+                    return time.time() - started
+            except OSError:
+                pass
+            if self.process.poll() is not None:
+                raise SystemExit("the server has ended")
+            time.sleep(0.01)
+
+    def cpu_seconds(self):
+        """CPU of the threads, and of those among them that write the log."""
+        total = writer = 0
+        tasks = f"/proc/{self.process.pid}/task"
+        for thread in os.listdir(tasks):
+            seconds = int(open(f"{tasks}/{thread}/schedstat").read().split()[0]) / 1e9
+            total += seconds
+            if open(f"{tasks}/{thread}/comm").read().strip() == "log-writer":
+                writer += seconds
+        return total, writer
+
+    def resident_bytes(self):
+        return int(open(f"/proc/{self.process.pid}/statm").read().split()[1]) * 4096
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def encode(*words):
+    parts = [str(word).encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+def call(port, *words):
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(encode(*words))
+        return connection.recv(1 << 16).decode().split("\r\n")[0][1:]
+
+
+def load(port, test, clients, pipeline, requests, keys=KEYS):
+    """Runs redis-benchmark; gives requests per second and p99 in ms."""
+    command = ["redis-benchmark", "-p", str(port), "-t", test, "-c", str(clients), "-P", str(pipeline), "-n",
+               str(requests), "-r", str(keys), "-d", str(VALUE_BYTES), "--csv"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    row = list(csv.DictReader(io.StringIO(text)))[-1]
+    return float(row["rps"]), float(row["p99_latency_ms"])
+
+
+def fill(port, keys, clients=1, pipeline=200):
+    """Sets keys in order: key:000000000000 and on, 16 bytes each."""
+    value = "v" * VALUE_BYTES
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        for start in range(0, keys, 10_000):
+            count = min(10_000, keys - start)
+            connection.sendall(b"".join(encode("SET", f"key:{start + i:012}", value) for i in range(count)))
+            missing = 5 * count
+            while missing > 0:
+                missing -= len(connection.recv(1 << 16))
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.folder = tempfile.mkdtemp(prefix="ramkeep-bench-")
+        self.running = []
+
+    def start(self, kind, folder=None):
+        port = self.options.port + len(self.running) % 50
+        folder = folder or tempfile.mkdtemp(dir=self.folder)
+        peer = [self.options.peer, "--port", str(port), "--dir", folder, "--bind", "127.0.0.1", "--save", ""]
+        commands = {
+            "ramkeep": [self.options.binary, "--port", str(port), "--dir", folder, "--bind", "127.0.0.1"],
+            "peer": peer + ["--appendonly", "no"],
+            "peer, AOF always": peer + ["--appendonly", "yes", "--appendfsync", "always"],
+        }
+        server = Server(commands[kind], port, folder)
+        self.running.append(server)
+        return server
+
+    def close(self):
+        for server in self.running:
+            server.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def pair(self, peer):
+        return {peer: self.start(peer), "ramkeep": self.start("ramkeep")}
+
+    def in_memory(self, test):
+        servers = self.pair("peer")
+        for server in servers.values():
+            fill(server.port, KEYS)
+        for pipeline, requests in ((1, 100_000), (16, 600_000), (64, 1_200_000)):
+            rows = {name: [] for name in servers}
+            for _ in range(self.options.rounds):
+                for name, server in servers.items():
+                    before = server.cpu_seconds()
+                    rate, p99 = load(server.port, test, 50, pipeline, requests)
+                    after = server.cpu_seconds()
+                    total, writer = after[0] - before[0], after[1] - before[1]
+                    rows[name].append(((total - writer) / requests * 1e6, total / requests * 1e6, rate, p99))
+            self.show(f"{test.upper()} P={pipeline} c=50", rows, "cpu us without log writer, with, req/s, p99 ms")
+
+    def durable(self):
+        for clients, pipeline, requests in ((1, 1, 5_000), (10, 1, 20_000), (50, 1, 60_000), (200, 1, 100_000), (50, 16, 300_000)):
+            rows = {}
+            for _ in range(self.options.rounds):
+                for name in ("peer, AOF always", "ramkeep"):
+                    server = self.start(name)
+                    rate, p99 = load(server.port, "set", clients, pipeline, requests, keys=100_000)
+                    rows.setdefault(name, []).append((rate, p99))
+                    server.stop()
+            self.show(f"durable SET c={clients} P={pipeline}", rows, "req/s, p99 ms")
+
+    def beside(self):
+        """GET at 1,000 a second beside 50 connections that write as fast as they can."""
+        rows = {}
+        for _ in range(self.options.rounds):
+            for name in ("peer, AOF always", "ramkeep"):
+                server = self.start(name)
+                fill(server.port, 10_000)
+                writers = threading.Thread(target=load, args=(server.port, "set", 50, 1, 150_000))
+                writers.start()
+                time.sleep(0.2)
+                rows.setdefault(name, []).append(probe(server.port, writers.is_alive))
+                writers.join()
+                server.stop()
+        self.show("GET beside 50 durable writers", rows, "p50 ms, p99 ms")
+
+    def memory(self):
+        rows = {}
+        for name in ("peer", "ramkeep"):
+            server = self.start(name)
+            before = server.resident_bytes()
+            fill(server.port, KEYS)
+            time.sleep(0.5)
+            rows[name] = [((server.resident_bytes() - before) / KEYS,)]
+            server.stop()
+        self.show("resident memory, 1 M keys of 16 + 64 bytes", rows, "bytes per key")
+
+    def growth(self):
+        rows = {}
+        for name in ("peer", "ramkeep"):
+            server = self.start(name)
+            writer = threading.Thread(target=fill, args=(server.port, self.options.growth_keys))
+            writer.start()
+            p50, p99, worst = probe(server.port, writer.is_alive, with_worst=True)
+            writer.join()
+            rows[name] = [(p50, p99, worst)]
+            server.stop()
+        self.show(f"GET while growing to {self.options.growth_keys} keys", rows, "p50 ms, p99 ms, worst ms")
+
+    def replay(self):
+        requests = 5_000_000
+        server = self.start("ramkeep")
+        load(server.port, "set", 50, 16, requests)
+        time.sleep(0.5)
+        server.stop()
+        before = time.time()
+        again = self.start("ramkeep", server.folder)
+        while call(again.port, "DBSIZE").startswith("LOADING"):
+            time.sleep(0.01)
+        seconds = time.time() - before
+        self.show("replay of 5 M SETs", {"ramkeep": [(requests / seconds / 1e6, seconds)]}, "M/s, seconds")
+
+    def show(self, what, rows, columns):
+        medians = {name: [statistics.median(column) for column in zip(*row)] for name, row in rows.items()}
+        print(f"\n{what} ({columns}); load {os.getloadavg()[0]:.1f}")
+        for name, values in medians.items():
+            print(f"  {name:18}" + "".join(f"{value:12.3f}" for value in values), flush=True)
+        if len(medians) == 2:
+            peer, ours = medians.values()
+            print("  ramkeep / peer    " + "".join(f"{b / a if a else 0:12.2f}" for a, b in zip(peer, ours)), flush=True)
+
+
+def probe(port, goes_on, with_worst=False):
+    """Reads one key at a steady rate while `goes_on`; latencies count from the moment a read was due."""
+    times, step = [], 0.001
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        request, due = encode("GET", "key:000000000001"), time.time()
+        while goes_on():
+            due += step
+            time.sleep(max(0, due - time.time()))
+            connection.sendall(request)
+            connection.recv(1 << 12)
+            times.append((time.time() - due) * 1e3)
+    times.sort()
+    at = lambda share: times[int(len(times) * share)]
+    return (at(0.5), at(0.99)) + ((times[-1],) if with_worst else ())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary")
+    parser.add_argument("cells", nargs="?", default="get,set,durable,beside,memory,growth,replay")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--port", type=int, default=7300)
+    parser.add_argument("--peer", default="redis-server")
+    parser.add_argument("--growth-keys", type=int, default=10_000_000)
+    options = parser.parse_args()
+    for cell in options.cells.split(","):
+        bench = Bench(options)
+        try:
+            {"get": lambda: bench.in_memory("get"), "set": lambda: bench.in_memory("set")}.get(
+                cell, getattr(bench, cell, None))()
+        finally:
+            bench.close()
+
+
+if __name__ == "__main__":
+    main()
