@@ -150,9 +150,9 @@ mod tests {
 
     thread_local!(static NOW_NS: Cell<u64> = const { Cell::new(0) });
 
-    /// A clock that is 1 µs later at every look.
+    /// A clock that is 8 µs later at every look.
     fn ticking() -> u64 {
-        NOW_NS.with(|now| now.replace(now.get() + 1000))
+        NOW_NS.with(|now| now.replace(now.get() + 8000))
     }
 
     fn run_group(bench: &mut Bench, commands: &[&str]) -> String {
@@ -166,15 +166,15 @@ mod tests {
     #[test]
     fn quick_commands_of_a_group_share_its_time_and_each_is_counted() {
         let text = run_group(&mut Bench::new(), &["GET a", "GET b", "GET a", "STRLEN a"]);
-        assert!(text.contains("cmdstat_get:calls=3,usec=0,usec_per_call=0.25"), "{text}");
-        assert!(text.contains("cmdstat_strlen:calls=1,usec=0,usec_per_call=0.25"), "{text}");
+        assert!(text.contains("cmdstat_get:calls=3,usec=6,usec_per_call=2.00"), "{text}");
+        assert!(text.contains("cmdstat_strlen:calls=1,usec=2,usec_per_call=2.00"), "{text}");
     }
 
     #[test]
     fn commands_whose_time_may_grow_are_timed_alone() {
         let text = run_group(&mut Bench::new(), &["GET a", "KEYS *", "GET b"]);
-        assert!(text.contains("cmdstat_keys:calls=1,usec=1,usec_per_call=1.00"), "{text}");
-        assert!(text.contains("cmdstat_get:calls=2,usec=2,usec_per_call=1.00"), "{text}");
+        assert!(text.contains("cmdstat_keys:calls=1,usec=8,usec_per_call=8.00"), "{text}");
+        assert!(text.contains("cmdstat_get:calls=2,usec=16,usec_per_call=8.00"), "{text}");
     }
 
     #[test]
@@ -190,6 +190,6 @@ mod tests {
         let mut bench = Bench::new();
         bench.run(0, "SETRANGE long 100000 x");
         let text = run_group(&mut bench, &["GET a", "GET long"]);
-        assert!(text.contains("cmdstat_get:calls=2,usec=1,usec_per_call=0.50"), "{text}");
+        assert!(text.contains("cmdstat_get:calls=2,usec=8,usec_per_call=4.00"), "{text}");
     }
 }
