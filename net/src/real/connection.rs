@@ -144,6 +144,12 @@ impl Conn {
         system::shutdown(&self.stream, Shutdown::Both)
     }
 
+    /// From now on, closing this connection is a reset: the other end is told that it broke, and what was not yet
+    /// sent is thrown away.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        system::set_no_linger(&self.stream)
+    }
+
     /// Probes a silent peer after `idle_seconds`; 0 switches it off.
     pub fn set_keepalive(&self, idle_seconds: u32) -> io::Result<()> {
         system::set_keepalive(&self.stream, idle_seconds)

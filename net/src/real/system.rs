@@ -112,6 +112,23 @@ pub fn set_only_ipv6(socket: &impl AsFd) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)
 }
 
+/// Makes the close of a socket a reset.
+pub fn set_no_linger(socket: &impl AsFd) -> io::Result<()> {
+    let value = libc::linger { l_onoff: 1, l_linger: 0 };
+    let (pointer, length) = (&raw const value, size_of_val(&value) as libc::socklen_t);
+    // SAFETY: the pointer is valid for `length` bytes, the size of the struct that this option takes.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            pointer.cast(),
+            length,
+        )
+    };
+    check(outcome as libc::ssize_t).map(drop)
+}
+
 /// Probes a silent peer after `idle_seconds`, three times within about as long again; 0 switches it off.
 pub fn set_keepalive(socket: &impl AsFd, idle_seconds: u32) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, i32::from(idle_seconds > 0))?;
