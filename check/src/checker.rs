@@ -90,6 +90,12 @@ impl fmt::Display for Report {
     }
 }
 
+/// Acknowledged changes of a history, each key or field of a command by itself.
+pub fn count_writes(history: &History) -> u64 {
+    let all = history.operations.iter().flat_map(write::writes);
+    all.filter(|write| write.is_certain).count() as u64
+}
+
 /// Runs every checker over a history.
 pub fn check(history: &History, limits: &Limits) -> Report {
     let mut report = Report::default();
