@@ -1,4 +1,22 @@
 //! Attacks on real processes.
 //!
-//! Comes with replication: the workloads and checkers of `ramkeep-sim` against processes behind a faulty proxy.
-//! Until then real processes are killed by the end-to-end tests in `tests`.
+//! Lives here: a TCP proxy that is faulty on order, nodes as child processes that are killed, paused and damaged, the
+//! schedule of faults that a seed draws, and the run that ties them to the workloads and checkers of `ramkeep-check`.
+//! Not here: what is asked and how answers are judged (`ramkeep-check`), the same under simulation (`ramkeep-sim`).
+//!
+//! Unlike in simulation the seed repeats only what is drawn, not the moments at which processes run.
+#![cfg(not(madsim))]
+
+pub mod ask;
+pub mod client;
+pub mod cluster;
+pub mod damage;
+pub mod fake;
+pub mod marks;
+pub mod nemesis;
+pub mod options;
+pub mod process;
+pub mod proxy;
+pub mod report;
+pub mod run;
+pub mod trial;
