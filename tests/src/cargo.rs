@@ -56,6 +56,11 @@ pub fn profile_folder() -> PathBuf {
 ///
 /// `cargo test` builds a binary only for tests of its own package, and these are another one.
 pub fn build_server() -> PathBuf {
+    build("ramkeep-server", "ramkeep")
+}
+
+/// Builds a program of the workspace in the profile of the running test and returns its path.
+pub fn build(package: &str, program: &str) -> PathBuf {
     let folder = profile_folder();
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
@@ -63,11 +68,11 @@ pub fn build_server() -> PathBuf {
     };
     let target = folder.parent().expect("a profile folder stands in a target folder");
     let status = command()
-        .args(["build", "--quiet", "--locked", "-p", "ramkeep-server", "--bin", "ramkeep"])
+        .args(["build", "--quiet", "--locked", "-p", package, "--bin", program])
         .args(["--profile", profile, "--target-dir"])
         .arg(target)
         .status()
         .expect("cargo starts: it has started this test");
-    assert!(status.success(), "the server does not build");
-    folder.join("ramkeep")
+    assert!(status.success(), "{program} does not build");
+    folder.join(program)
 }
