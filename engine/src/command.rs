@@ -20,6 +20,8 @@ impl Flags {
     /// Changes data: needs a primary and room in the log.
     pub const WRITE: Flags = Flags(1);
     pub const READ_ONLY: Flags = Flags(1 << 1);
+    /// Either of the two.
+    pub const DATA: Flags = Flags(1 | 1 << 1);
     /// May make memory grow: refused over `maxmemory`.
     pub const DENY_OOM: Flags = Flags(1 << 2);
     pub const ADMIN: Flags = Flags(1 << 3);
@@ -339,6 +341,18 @@ impl Command {
     pub fn takes(&self, arguments: usize) -> bool {
         let arity = self.arity.unsigned_abs() as usize;
         if self.arity < 0 { arguments >= arity } else { arguments == arity }
+    }
+
+    /// Whether it reads or changes data: all but what tells of the node or the connection. EXEC is what its queue is.
+    pub fn is_about_data(&self) -> bool {
+        self.flags.has(Flags::DATA) || self.name == "watch"
+    }
+
+    /// Whether it, one of its subcommands or what a transaction queued for it, may read or change data.
+    pub fn may_touch_data(&self) -> bool {
+        self.is_about_data()
+            || self.name == "exec"
+            || self.subcommands.iter().any(|subcommand| subcommand.flags.has(Flags::DATA))
     }
 
     /// Index of the first key, for the prefetch of a batch.

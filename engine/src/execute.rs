@@ -214,12 +214,21 @@ impl Engine {
         Err(error)
     }
 
-    /// Why these queued commands cannot all run now, if so.
-    pub fn refusal_of(&self, queue: &[(&'static Command, OwnedArgs)]) -> Option<ErrorReply> {
+    /// Why these queued commands of the session cannot all run now, if so.
+    pub fn refusal_of(
+        &self,
+        session: &Session,
+        queue: &[(&'static Command, OwnedArgs)],
+    ) -> Option<ErrorReply> {
         let any = |flag: Flags| queue.iter().any(|(command, _)| command.flags.has(flag));
         match &self.availability {
             Availability::ReadOnly(error) if any(Flags::WRITE) => return Some(error.clone()),
             Availability::Unavailable(error) if !queue.is_empty() => return Some(error.clone()),
+            Availability::NoPrimary(error) if any(Flags::DATA) => return Some(error.clone()),
+            Availability::Replica { write, .. } if any(Flags::WRITE) => return Some(write.clone()),
+            Availability::Replica { read, .. } if any(Flags::READ_ONLY) && !session.reads_replica => {
+                return Some(read.clone());
+            }
             _ => {}
         }
         (self.is_out_of_memory && any(Flags::DENY_OOM)).then_some(OUT_OF_MEMORY)
@@ -270,6 +279,16 @@ impl Engine {
             Availability::Unavailable(error) => {
                 if !command.flags.has(Flags::LOADING) {
                     return refuse(error.clone());
+                }
+            }
+            Availability::NoPrimary(error) if command.is_about_data() => return refuse(error.clone()),
+            Availability::NoPrimary(_) => {}
+            Availability::Replica { write, read } => {
+                if command.flags.has(Flags::WRITE) {
+                    return refuse(write.clone());
+                }
+                if command.is_about_data() && !session.reads_replica {
+                    return refuse(read.clone());
                 }
             }
         }

@@ -51,8 +51,17 @@ pub enum Availability {
     Primary,
     /// Reads go on, writes get this error: no room, a fenced disk.
     ReadOnly(ErrorReply),
-    /// Nothing but what tells of the node: replaying, no quorum.
+    /// Nothing but what tells of the node: replaying, a fenced disk.
     Unavailable(ErrorReply),
+    /// No primary with a lease, as far as this node knows: all that reads or changes data gets this error.
+    NoPrimary(ErrorReply),
+    /// It applies what another executes: sessions that asked for it may read.
+    Replica {
+        /// What a write is answered, READONLY asked for or not.
+        write: ErrorReply,
+        /// What a read is answered where READONLY was not asked for.
+        read: ErrorReply,
+    },
 }
 
 /// What a handler asks of the node; taken after the command.

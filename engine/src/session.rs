@@ -71,6 +71,8 @@ pub struct Session {
     pub blocked: Option<Blocked>,
     /// A queued command runs: it must not wait.
     pub is_in_exec: bool,
+    /// READONLY: it reads from a replica what is committed and applied there.
+    pub reads_replica: bool,
 }
 
 /// Facts of a new connection.
@@ -109,6 +111,7 @@ impl Session {
             output_buffer_bytes: 0,
             blocked: None,
             is_in_exec: false,
+            reads_replica: false,
         }
     }
 }

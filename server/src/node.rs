@@ -85,6 +85,10 @@ impl Node {
         let (result, is_open) = {
             let mut shard = self.shard.borrow_mut();
             let result = call(&mut shard, self.now(), &mut outputs);
+            if shard.wants_confirmation() {
+                // By a clock read again: the process may have stood still since.
+                shard.confirm(self.now(), &mut outputs);
+            }
             (result, shard.has_open_turn())
         };
         if is_open {

@@ -34,6 +34,7 @@ impl Shard {
                 match output {
                     ramkeep_log::Output::Committed { entries } => self.committed(entries, now, outputs),
                     ramkeep_log::Output::RoleChanged { .. } => self.role_changed(outputs),
+                    ramkeep_log::Output::ReadReady { context, .. } => self.round_ended(context, outputs),
                     ramkeep_log::Output::Fenced { reason } => self.fence(reason.to_string(), outputs),
                     other => outputs.push(Output::Log(other)),
                 }
@@ -44,6 +45,7 @@ impl Shard {
         self.take_up_leadership(now, outputs);
         self.try_rebuild(outputs);
         self.check_waiting(now, outputs);
+        self.wake_held(now, outputs);
     }
 
     /// Takes entries that are committed and durable here.

@@ -6,7 +6,7 @@
 //! Invariant: one connection's requests are executed in their order, and none behind one that stops the connection.
 
 use crate::{Mutant, Output, Shard, State};
-use ramkeep_engine::command::Flags;
+use ramkeep_engine::command::{Command, Flags};
 use ramkeep_engine::data::Turn;
 use ramkeep_engine::execute::Prepared;
 use ramkeep_engine::keyspace::Touch;
@@ -157,6 +157,7 @@ impl Shard {
                 continue;
             }
             let id = window[index].arrival.session;
+            let unproved_from = self.unproved_from(id);
             let mut session = self.engine.sessions.take(id).expect("a part's session is there");
             for at in window[index].requests.clone() {
                 // Another connection of this window may have closed this one.
@@ -168,6 +169,16 @@ impl Shard {
                     self.prepare_group(buffer, batch, &window[index..], at, &mut group, now);
                 }
                 let prepared = group.prepared[at - group.requests.start];
+                if self.holds_calls {
+                    let args = batch.args(buffer, batch.requests[at]);
+                    if self.holds_call(&session, prepared.command, args, now) {
+                        let Part { arrival, requests, .. } = &window[index];
+                        let is_first = at == requests.start;
+                        let done = if is_first { arrival.start } else { batch.requests[at - 1].end as usize };
+                        window[index].stopped_at = Some(done);
+                        break;
+                    }
+                }
                 self.execute_one(&mut session, buffer, batch, at, prepared, now);
                 if self.engine.data.effects_bytes() >= self.options.turn_bytes_max {
                     self.end_turn(now, outputs);
@@ -181,6 +192,9 @@ impl Shard {
                     window[index].stopped_at = Some(batch.requests[at].end as usize);
                     break;
                 }
+            }
+            if let Some(start) = unproved_from {
+                self.keep_back(id, start);
             }
             self.end_part(session, &window[index], outputs);
             self.take_actions(outputs, now);
@@ -232,6 +246,8 @@ impl Shard {
         now: Now,
     ) {
         let args = batch.args(buffer, batch.requests[at]);
+        // What was refused for want of a lease needs no proof of one.
+        self.has_touched_data |= !self.holds_calls && prepared.command.is_some_and(Command::may_touch_data);
         let connection = self.connections.get_mut(&session.id).expect("a session has its connection");
         let outbox = &mut connection.outbox;
         let start = outbox.reply.len();
@@ -252,6 +268,9 @@ impl Shard {
             self.refuse_protocol(&mut session, &error.to_string());
         }
         let outcome = outcome(part);
+        if part.stopped_at.is_none() && !outcome.has_more {
+            self.end_hold(id);
+        }
         session.bytes_in += outcome.consumed as u64;
         self.engine.stats.bytes_in += outcome.consumed as u64;
         session.query_buffer_bytes = (part.arrival.end - part.arrival.start - outcome.consumed) as u64;

@@ -28,11 +28,13 @@ pub struct Outbox {
     /// Bytes already handed to the network.
     sent: usize,
     marks: VecDeque<Mark>,
+    /// From here on nothing leaves until this round of confirmation, or a later one, is over.
+    unconfirmed: Option<(usize, u64)>,
 }
 
 impl Outbox {
     pub fn new(protocol: Protocol) -> Outbox {
-        Outbox { reply: Reply::new(protocol), sent: 0, marks: VecDeque::new() }
+        Outbox { reply: Reply::new(protocol), sent: 0, marks: VecDeque::new(), unconfirmed: None }
     }
 
     /// The reply from `start` to the end waits for `turn`; gives whether the gate must remember it.
@@ -48,6 +50,7 @@ impl Outbox {
     pub fn released(&self, committed: Turn) -> &[u8] {
         let end =
             self.marks.iter().find(|mark| mark.turn > committed).map_or(self.reply.len(), |mark| mark.start);
+        let end = self.unconfirmed.map_or(end, |(start, _)| start.min(end));
         &self.reply.as_slice()[self.sent..end]
     }
 
@@ -66,6 +69,9 @@ impl Outbox {
             self.reply.discard_front(self.sent);
             for mark in &mut self.marks {
                 mark.start = mark.start.saturating_sub(self.sent);
+            }
+            if let Some((start, _)) = &mut self.unconfirmed {
+                *start -= self.sent;
             }
             self.sent = 0;
         }
@@ -86,6 +92,26 @@ impl Outbox {
         let end = self.sent + self.released(committed).len();
         self.reply.truncate(end);
         self.marks.clear();
+        self.unconfirmed = None;
+    }
+
+    /// The reply from `start` to the end waits for a round; gives whether nothing did before.
+    pub(crate) fn keep_back(&mut self, start: usize, round: u64) -> bool {
+        if self.reply.len() == start {
+            return false;
+        }
+        let first = self.unconfirmed.map_or(start, |(first, _)| first);
+        self.unconfirmed.replace((first, round)).is_none()
+    }
+
+    /// Rounds up to this one are over; gives whether nothing waits for one any more.
+    pub(crate) fn confirm(&mut self, confirmed: u64) -> bool {
+        self.unconfirmed = self.unconfirmed.filter(|(_, round)| *round > confirmed);
+        self.unconfirmed.is_none()
+    }
+
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed.is_some()
     }
 }
 

@@ -11,7 +11,9 @@
 mod apply;
 mod batch;
 pub mod clock;
+mod confirm;
 mod gate;
+mod hold;
 pub mod payload;
 mod role;
 mod turn;
@@ -21,8 +23,10 @@ pub use batch::{Arrival, Received};
 pub use gate::Outbox;
 
 use clock::ShardClock;
+use confirm::Confirmation;
 use gate::Gate;
 use hashbrown::HashMap;
+use hold::Hold;
 use payload::Parts;
 use ramkeep_engine::data::Turn;
 use ramkeep_engine::resp::{Batch, Decoder};
@@ -41,6 +45,8 @@ pub struct Options {
     pub requests_per_batch_max: usize,
     /// Withheld reply bytes of one connection above which no more is read from it.
     pub withheld_bytes_max: usize,
+    /// Calls of all connections that wait for a primary; more are refused at once.
+    pub held_calls_max: usize,
     /// Keys deleted by one run of the active expire cycle.
     pub expired_per_tick_max: usize,
     pub mutant: Option<Mutant>,
@@ -52,6 +58,7 @@ impl Default for Options {
             turn_bytes_max: 64 << 10,
             requests_per_batch_max: 1024,
             withheld_bytes_max: 64 << 20,
+            held_calls_max: 10_000,
             expired_per_tick_max: 1000,
             mutant: None,
         }
@@ -69,6 +76,8 @@ pub enum Mutant {
     SplitTransactions,
     /// Expired keys are deleted without an entry in the log.
     ExpiryNotLogged,
+    /// Reads are answered without a lease.
+    LeaseIgnored,
 }
 
 /// What the node has to do. Order matters: replies are released only after what they rest on.
@@ -107,6 +116,7 @@ struct Connection {
     outbox: Outbox,
     /// A call whose reply comes later: no request is taken until then.
     is_blocked: bool,
+    hold: Hold,
 }
 
 /// A turn that is in the log and not yet known to be committed.
@@ -162,11 +172,16 @@ pub struct Shard {
     rebuild_until: Position,
     /// The log holds its first effect, the key of the keyspace's hash.
     has_genesis: bool,
-    /// It has served since the start of the process.
-    has_led: bool,
     rebuild: Option<role::Rebuild>,
     /// Entries committed while the log is read again; they follow it.
     deferred: Vec<CommittedEntry>,
+    /// The batch being executed has read or changed data.
+    has_touched_data: bool,
+    confirmation: Confirmation,
+    /// Sessions whose next call waits for a primary.
+    held: Vec<SessionId>,
+    /// There is no primary that this node knows of: calls on data wait.
+    holds_calls: bool,
     /// Sessions in WAIT and WAITAOF.
     waiting: Vec<SessionId>,
     commit_times: turn::CommitTimes,
@@ -197,9 +212,12 @@ impl Shard {
             applied: Position::ZERO,
             rebuild_until: Position(u64::MAX),
             has_genesis: false,
-            has_led: false,
             rebuild: None,
             deferred: Vec::new(),
+            has_touched_data: false,
+            confirmation: Confirmation::default(),
+            held: Vec::new(),
+            holds_calls: false,
             waiting: Vec::new(),
             commit_times: turn::CommitTimes::default(),
             no_room: None,
@@ -218,8 +236,12 @@ impl Shard {
         let session = self.engine.sessions.open(peer, is_authenticated, now);
         self.engine.stats.connections_received += 1;
         let protocol = ramkeep_engine::resp::Protocol::Resp2;
-        let connection =
-            Connection { decoder: Decoder::default(), outbox: Outbox::new(protocol), is_blocked: false };
+        let connection = Connection {
+            decoder: Decoder::default(),
+            outbox: Outbox::new(protocol),
+            is_blocked: false,
+            hold: Hold::No,
+        };
         self.connections.insert(session, connection);
         session
     }
@@ -230,6 +252,8 @@ impl Shard {
         self.engine.sessions.take(session);
         self.connections.remove(&session);
         self.waiting.retain(|waiting| *waiting != session);
+        self.held.retain(|held| *held != session);
+        self.confirmation.forget(session);
     }
 
     /// Bytes of the session that may leave now.
@@ -295,6 +319,8 @@ impl Shard {
         let committed = self.engine.data.committed_turn();
         self.connections.get(&session).is_some_and(|connection| {
             !connection.is_blocked
+                && !matches!(connection.hold, Hold::Waiting { .. })
+                && !connection.outbox.is_unconfirmed()
                 && connection.outbox.withheld_bytes(committed) < self.options.withheld_bytes_max
         }) && !self.is_waiting_for_room()
     }

@@ -51,7 +51,6 @@ impl Shard {
         if is_ready {
             self.state = State::Leading;
             self.leading_term = self.replica.as_ref().map_or(self.leading_term, Replica::term);
-            self.has_led = true;
             self.refresh_availability();
         }
         let may_begin = self.state == State::Leading && self.no_room.is_none() && !self.is_waiting_for_room();
@@ -91,7 +90,12 @@ impl Shard {
     /// would be read as "not done".
     fn drop_withheld(&mut self, outputs: &mut Vec<Output>) {
         let committed = self.engine.data.committed_turn();
-        for id in self.gate.drain() {
+        let mut sessions = self.gate.drain();
+        sessions.extend(self.confirmation.drain());
+        sessions.sort_unstable();
+        sessions.dedup();
+        self.forget_rounds();
+        for id in sessions {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.outbox.drop_withheld(committed);
                 outputs.push(Output::Close(id));

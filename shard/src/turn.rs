@@ -16,6 +16,10 @@ use ramkeep_log::{Replica, Role};
 const LOADING: ErrorReply = ErrorReply::new("LOADING Ramkeep is loading the dataset in memory");
 const NO_QUORUM: ErrorReply =
     ErrorReply::new("NOQUORUM There is no primary with a lease right now. Nothing was executed.");
+const WRITE_ON_REPLICA: ErrorReply = ErrorReply::new("READONLY You can't write against a read only replica.");
+const READ_ON_REPLICA: ErrorReply = ErrorReply::new(
+    "READONLY This node is a replica. Send READONLY to read here what is committed, or go to the primary.",
+);
 
 /// Entries of flushed databases freed by one tick.
 const FREED_PER_TICK_MAX: usize = 20_000;
@@ -34,19 +38,24 @@ impl Shard {
         self.refresh_availability_at(None);
     }
 
-    fn refresh_availability_at(&mut self, now: Option<Now>) {
+    pub(crate) fn refresh_availability_at(&mut self, now: Option<Now>) {
+        self.holds_calls = false;
         self.engine.room_bytes = self.room_bytes().saturating_sub(OVERHEAD_BYTES);
         self.engine.availability = match &self.state {
             State::Replaying => Availability::Unavailable(LOADING),
-            // Just started: what was read is being made durable again, then it campaigns.
-            State::Following if !self.has_led => Availability::Unavailable(LOADING),
-            State::Following | State::Frozen => Availability::Unavailable(NO_QUORUM),
+            State::Following => self.availability_of_follower(),
+            State::Frozen => self.no_primary(),
             State::Fenced(why) => Availability::Unavailable(ErrorReply::owned(format!(
                 "MISCONF The log can no longer be written ({why}). This node serves nothing until it is restarted."
             ))),
             State::Leading => match (&self.replica, now) {
-                (Some(replica), Some(now)) if !replica.lease_valid(now.monotonic_ns) => {
-                    Availability::Unavailable(NO_QUORUM)
+                // After an offer of leadership there is no lease in this term, and each reply waits for a round.
+                (Some(replica), Some(now))
+                    if !replica.lease_valid(now.monotonic_ns)
+                        && !replica.has_given_up_lease()
+                        && self.options.mutant != Some(Mutant::LeaseIgnored) =>
+                {
+                    self.no_primary()
                 }
                 _ => match &self.no_room {
                     Some(why) => Availability::ReadOnly(ErrorReply::owned(format!(
@@ -57,6 +66,26 @@ impl Shard {
             },
         };
         self.engine.data.may_log = self.engine.availability == Availability::Primary;
+    }
+
+    /// Calls on data wait for a primary, here or elsewhere.
+    fn no_primary(&mut self) -> Availability {
+        self.holds_calls = true;
+        Availability::NoPrimary(NO_QUORUM)
+    }
+
+    fn availability_of_follower(&mut self) -> Availability {
+        let Some(replica) = &self.replica else { unreachable!("a follower has read its log") };
+        if replica.is_alone() {
+            // Just started: what was read is being made durable again, then it campaigns.
+            return Availability::Unavailable(LOADING);
+        }
+        if replica.leader().is_some_and(|leader| leader != replica.node()) {
+            Availability::Replica { write: WRITE_ON_REPLICA, read: READ_ON_REPLICA }
+        } else {
+            self.holds_calls = true;
+            Availability::Replica { write: NO_QUORUM, read: NO_QUORUM }
+        }
     }
 
     /// Bytes of effects that the log takes right now, the open turn's already counted.
@@ -137,6 +166,8 @@ impl Shard {
         self.engine.data.free_flushed(FREED_PER_TICK_MAX);
         self.check_waiting(now, outputs);
         self.engine.note_memory_peak();
+        self.confirm(now, outputs);
+        self.wake_held(now, outputs);
         let processed = self.engine.stats.commands_processed;
         self.engine.stats.operations.sample(processed, now.monotonic_ns);
         (self.engine.log.commit_p50_us, self.engine.log.commit_p99_us) =

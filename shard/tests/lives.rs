@@ -2,7 +2,7 @@
 
 use crate::common::cluster::{Cluster, Faults};
 use crate::log_common::Random;
-use ramkeep_shard::State;
+use ramkeep_shard::{Mutant, State};
 
 /// What was reached in a life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,9 +13,9 @@ struct Reached {
     rebuilds: usize,
 }
 
-fn life(seed: u64) -> Result<(Reached, Vec<String>), String> {
+fn life(seed: u64, mutant: Option<Mutant>) -> Result<(Reached, Vec<String>), String> {
     let mut random = Random(seed);
-    let mut cluster = Cluster::with_wrong_clocks(3, seed);
+    let mut cluster = Cluster::with_wrong_clocks(3, seed, mutant);
     let faults = Faults::draw(&mut random);
     for _ in 0..2000 {
         cluster.disturb(faults, &mut random)?;
@@ -52,7 +52,7 @@ fn life(seed: u64) -> Result<(Reached, Vec<String>), String> {
 fn what_was_acknowledged_lasts_and_what_was_not_committed_is_never_seen() {
     let mut all = Reached::default();
     for seed in 0..300 {
-        let (reached, _) = life(seed).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        let (reached, _) = life(seed, None).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         all.committed += reached.committed;
         all.replies += reached.replies;
         all.frozen += reached.frozen;
@@ -66,8 +66,17 @@ fn what_was_acknowledged_lasts_and_what_was_not_committed_is_never_seen() {
 #[test]
 fn the_same_seed_gives_the_same_life() {
     for seed in [5, 23] {
-        let first = life(seed).unwrap();
-        let second = std::thread::scope(|scope| scope.spawn(|| life(seed).unwrap()).join().unwrap());
+        let first = life(seed, None).unwrap();
+        let second = std::thread::scope(|scope| scope.spawn(|| life(seed, None).unwrap()).join().unwrap());
         assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+#[test]
+fn seeded_bugs_are_found_within_a_hundred_lives() {
+    for mutant in [Mutant::AcknowledgeBeforeCommit, Mutant::UncommittedVisible, Mutant::LeaseIgnored] {
+        let found = (0..100).find_map(|seed| Some((seed, life(seed, Some(mutant)).err()?)));
+        println!("{mutant:?}: {found:?}");
+        assert!(found.is_some(), "{mutant:?} is not found");
     }
 }

@@ -6,4 +6,5 @@ mod common;
 mod log_common;
 
 mod lives;
+mod reads;
 mod step_down;

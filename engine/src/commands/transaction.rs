@@ -94,7 +94,7 @@ fn exec(call: &mut Call<'_>) -> Result {
         return Ok(());
     }
     // What was true when a command was queued may not be now: a write must not run half a transaction.
-    if let Some(error) = call.engine.refusal_of(&transaction.queue) {
+    if let Some(error) = call.engine.refusal_of(call.session, &transaction.queue) {
         return Err(ErrorReply::owned(
             [b"EXECABORT Transaction discarded because of: ", error.as_bytes()].concat(),
         ));

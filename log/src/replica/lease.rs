@@ -73,6 +73,10 @@ impl Lease {
         self.end_ns = 0;
     }
 
+    pub fn is_given_up(&self, term: Term) -> bool {
+        self.given_up_in == Some(term)
+    }
+
     /// Leadership of `term` is offered to another.
     pub fn give_up(&mut self, term: Term) {
         self.end_ns = 0;

@@ -77,6 +77,8 @@ pub struct Replica {
     next_tick_ns: u64,
     held_off_until_ns: u64,
     heartbeat_ticks_elapsed: usize,
+    /// The last term in which it asked for a lease.
+    round_begun_in: Term,
     prepare_retry_ns: Option<u64>,
     now_ns: u64,
     told: (Role, Term),
@@ -139,6 +141,7 @@ impl Replica {
             next_tick_ns: now_ns + options.tick_ns(),
             held_off_until_ns: now_ns + held_off_ns,
             heartbeat_ticks_elapsed: 0,
+            round_begun_in: Term::default(),
             prepare_retry_ns: None,
             now_ns,
             told: (Role::Follower, recovered.term),
@@ -388,6 +391,24 @@ impl Replica {
         self.is_ready_primary() && (self.options.is_only_voter() || self.lease.is_valid(now_ns))
     }
 
+    /// Whether leadership of this term was offered to another: there is no lease in it any more, only rounds.
+    #[must_use]
+    pub fn has_given_up_lease(&self) -> bool {
+        self.lease.is_given_up(self.term())
+    }
+
+    /// Whether it is the only voter: nobody else can lead.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.options.is_only_voter()
+    }
+
+    /// This member.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.options.node
+    }
+
     /// Offers leadership to another voter. There is no lease in this term from now on, and no proposal until the
     /// offer is taken or one election timeout has passed. False if there is nothing to offer.
     pub fn transfer(&mut self, to: NodeId) -> bool {
@@ -437,6 +458,7 @@ impl Replica {
             }
             self.activate();
             self.process(outputs);
+            self.begin_first_round();
             self.poll_disk(outputs);
             if !self.settle(outputs) && !self.raw_has_work() {
                 break;
@@ -601,6 +623,14 @@ impl Replica {
             bytes: wanted.min(layout.segment_bytes - offset),
         });
         self.fetching = Some(fetch);
+    }
+
+    /// A new primary asks for its lease at once, not only at its first heartbeat.
+    fn begin_first_round(&mut self) {
+        let term = self.term();
+        if self.round_begun_in != term && self.begin_round(Round::Lease { stamp_ns: self.now_ns }) {
+            self.round_begun_in = term;
+        }
     }
 
     fn begin_round(&mut self, round: Round) -> bool {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
 use ramkeep_log::{CommittedEntry, Message, NodeId, Position, ShardId, Term};
-use ramkeep_shard::{Shard, State};
+use ramkeep_shard::{Mutant, Shard, State};
 
 use super::history::{History, Outcome, written};
 use super::{Node, WrongClock, model};
@@ -28,6 +28,8 @@ struct Connection {
     node: NodeId,
     session: SessionId,
     asked: VecDeque<usize>,
+    /// It said READONLY: it only reads, also from a replica.
+    reader: Option<u64>,
 }
 
 /// Which kinds of faults a life has: a random half of them, so that each is also seen without the others.
@@ -54,6 +56,7 @@ pub struct Cluster {
     pub paused: BTreeSet<NodeId>,
     pub true_ns: u64,
     pub seed: u64,
+    pub mutant: Option<Mutant>,
     starts: u64,
     clocks: BTreeMap<NodeId, WrongClock>,
     /// Every entry ever committed and known, by position.
@@ -99,6 +102,7 @@ impl Cluster {
             paused: BTreeSet::new(),
             true_ns: 0,
             seed,
+            mutant: None,
             starts: 0,
             clocks: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -126,9 +130,10 @@ impl Cluster {
     }
 
     /// Every node's clock is wrong by up to one percent, and began elsewhere.
-    pub fn with_wrong_clocks(count: u32, seed: u64) -> Self {
+    pub fn with_wrong_clocks(count: u32, seed: u64, mutant: Option<Mutant>) -> Self {
         let mut random = Random(seed ^ 0xc10c);
         let mut cluster = Self::new(count, seed);
+        cluster.mutant = mutant;
         for voter in cluster.voters.clone() {
             let clock = WrongClock {
                 ahead_ns: random.below(1 << 40),
@@ -146,7 +151,7 @@ impl Cluster {
         self.starts += 1;
         let seed = self.seed * 1000 + self.starts * 10 + u64::from(node.node());
         let clock = self.clocks.get(&node).copied().unwrap_or_default();
-        let started = Node::start(down.disk, node, &self.voters, seed, clock, self.true_ns)?;
+        let started = Node::start(down.disk, node, &self.voters, seed, clock, self.true_ns, self.mutant)?;
         self.nodes.insert(node, started);
         self.told.insert(node, Position::ZERO);
         self.compared.remove(&node);
@@ -378,27 +383,37 @@ impl Cluster {
 
     // --- clients of random lives -------------------------------------------------------------------
 
-    fn connect(&mut self, node: NodeId) {
+    fn connect(&mut self, node: NodeId, is_reader: bool) {
+        if self.paused.contains(&node) {
+            return;
+        }
         if let Some(found) = self.nodes.get_mut(&node) {
             let session = found.open();
-            self.connections.push(Connection { node, session, asked: VecDeque::new() });
+            let reader = is_reader.then(|| {
+                assert_eq!(found.ask(session, "READONLY"), "+OK\r\n");
+                self.values += 1;
+                self.values
+            });
+            self.connections.push(Connection { node, session, asked: VecDeque::new(), reader });
         }
     }
 
     /// A connection asks one to three things of five keys.
-    fn ask(&mut self, index: usize, random: &mut Random) {
+    fn ask(&mut self, index: usize, stands_still: bool, random: &mut Random) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         if self.paused.contains(&connection.node) {
             return;
         }
         let node = self.nodes.get_mut(&connection.node).expect("connections end with their node");
+        node.stands_still = stands_still;
         for _ in 0..=random.below(3) {
             let key = random.below(5);
-            let writes = (random.below(2) == 0).then(|| {
+            let writes = (connection.reader.is_none() && random.below(2) == 0).then(|| {
                 self.values += 1;
                 self.values
             });
             let call = self.history.ask(key, writes, self.steps);
+            self.history.calls[call].reader = connection.reader;
             connection.asked.push_back(call);
             let command = match writes {
                 Some(value) => format!("SET k{key} {}", written(value)),
@@ -406,8 +421,22 @@ impl Cluster {
             };
             node.say(connection.session, &command);
         }
+        if node.is_still() {
+            self.paused.insert(node.id);
+            return;
+        }
+        node.stands_still = false;
         if random.below(3) > 0 {
             node.end_turn();
+        }
+    }
+
+    /// Processes that stood still go on.
+    fn go_on(&mut self) {
+        for node in std::mem::take(&mut self.paused) {
+            if let Some(node) = self.nodes.get_mut(&node) {
+                node.go_on();
+            }
         }
     }
 
@@ -450,12 +479,14 @@ impl Cluster {
     pub fn disturb(&mut self, faults: Faults, random: &mut Random) -> Result<(), String> {
         let any = self.voters[random.below(self.voters.len() as u64) as usize];
         let other = self.voters[random.below(self.voters.len() as u64) as usize];
+        // A process that stands still does nothing, whatever its disk does.
+        let stands = self.paused.contains(&any);
         match random.below(64) {
             0..=11 => {
                 self.pass(10_000_000 + random.below(60_000_000))?;
                 if self.true_ns >= self.mended_at_ns {
                     self.cut.clear();
-                    self.paused.clear();
+                    self.go_on();
                 }
             }
             12..=29 if !self.messages.is_empty() => {
@@ -494,7 +525,7 @@ impl Cluster {
                 }
             }
             43..=44 if self.down.contains_key(&any) => self.start(any)?,
-            45 if faults.has(6) => {
+            45 if faults.has(6) && !stands => {
                 if let Some(node) = self.nodes.get_mut(&any) {
                     node.slow_disk = !node.slow_disk;
                     if !node.slow_disk {
@@ -502,23 +533,27 @@ impl Cluster {
                     }
                 }
             }
-            46..=47 => {
+            46..=47 if !stands => {
                 if let Some(node) = self.nodes.get_mut(&any) {
                     node.sync();
                 }
             }
-            48 => {
+            48 if !stands => {
                 if let Some(node) = self.nodes.get_mut(&any) {
                     node.slow_rebuild = faults.has(7) && random.below(2) == 0;
                     node.rebuild();
                 }
             }
-            49..=50 if self.connections.len() < 12 => self.connect(any),
+            49..=50 if self.connections.len() < 12 => self.connect(any, random.below(3) == 0),
             _ if !self.connections.is_empty() => {
                 let index = random.below(self.connections.len() as u64) as usize;
-                self.ask(index, random);
+                let stands_still = faults.has(8) && random.below(8) == 0;
+                self.ask(index, stands_still, random);
+                if stands_still {
+                    self.mend_later(random);
+                }
             }
-            _ => self.connect(any),
+            _ => self.connect(any, false),
         }
         self.settle()?;
         self.frozen_seen += usize::from(self.nodes.values().any(|node| node.is(&State::Frozen)));
@@ -530,6 +565,9 @@ impl Cluster {
     }
 
     fn end_turn(&mut self, node: NodeId) {
+        if self.paused.contains(&node) {
+            return;
+        }
         if let Some(node) = self.nodes.get_mut(&node) {
             node.end_turn();
         }
@@ -538,7 +576,7 @@ impl Cluster {
     /// Everything is mended: all run, hear each other, and have a primary within a bound.
     pub fn heal(&mut self) -> Result<NodeId, String> {
         self.cut.clear();
-        self.paused.clear();
+        self.go_on();
         for voter in self.voters.clone() {
             if self.down.contains_key(&voter) {
                 self.start(voter)?;

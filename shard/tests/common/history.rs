@@ -25,8 +25,8 @@ pub struct Call {
     pub asked_at: u64,
     pub answered_at: u64,
     pub outcome: Outcome,
-    /// Asked of a replica: it may be behind, but shows only what is committed.
-    pub may_be_stale: bool,
+    /// Who said READONLY and asked: it may be shown old data, but only what is committed, and never goes back.
+    pub reader: Option<u64>,
 }
 
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl History {
             asked_at: at,
             answered_at: u64::MAX,
             outcome: Outcome::Unknown,
-            may_be_stale: false,
+            reader: None,
         });
         self.calls.len() - 1
     }
@@ -100,6 +100,14 @@ impl History {
             by_key.entry(call.key).or_default().push((call.asked_at, call.answered_at, place, call));
         }
         for calls in by_key.values_mut() {
+            let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+            for (.., place, call) in calls.iter() {
+                let Some(reader) = call.reader else { continue };
+                let before = seen.insert(reader, *place).unwrap_or_default();
+                if *place < before {
+                    return Err(format!("a reader went back behind place {before} of the log: {call:?}"));
+                }
+            }
             calls.sort_by_key(|(asked_at, ..)| *asked_at);
             let mut answered: Vec<(u64, u64)> = calls.iter().map(|(_, at, place, _)| (*at, *place)).collect();
             answered.sort_unstable();
@@ -109,7 +117,7 @@ impl History {
                     newest = newest.max(answered[next].1);
                     next += 1;
                 }
-                if *place < newest && !call.may_be_stale {
+                if *place < newest && call.reader.is_none() {
                     return Err(format!(
                         "it went back behind place {newest} of the log: {call:?} at {place}"
                     ));

@@ -9,12 +9,15 @@ use ramkeep_engine::session::{Peer, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Engine, NodeFacts};
 use ramkeep_log::{Message, Mutants, NodeId, Replica};
-use ramkeep_shard::{Options, Output, Shard, State};
+use ramkeep_shard::{Mutant, Options, Output, Shard, State};
 
 use crate::log_common::{self, Disk};
 
 pub mod cluster;
 pub mod history;
+
+/// Calls that wait for a primary, in these tests.
+pub const HELD_CALLS_MAX: usize = 20;
 
 /// A clock that is wrong: it began elsewhere and runs a little fast or slow.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +57,10 @@ pub struct Node {
     pub wants_rebuild: bool,
     pub rebuilds: usize,
     pub fenced: Option<String>,
+    /// The process stands still right after the next execution, until [`Node::go_on`].
+    pub stands_still: bool,
+    /// Whose calls were executed when it stopped.
+    unfinished: Option<SessionId>,
 }
 
 fn engine(seed: u64) -> Engine {
@@ -74,7 +81,7 @@ pub fn model() -> Shard {
 
 pub fn options() -> Options {
     // Segments of these tests hold 16 KiB and entries 4 KiB.
-    Options { turn_bytes_max: 1536, ..Options::default() }
+    Options { turn_bytes_max: 1536, held_calls_max: HELD_CALLS_MAX, ..Options::default() }
 }
 
 impl Node {
@@ -86,10 +93,11 @@ impl Node {
         seed: u64,
         clock: WrongClock,
         true_ns: u64,
+        mutant: Option<Mutant>,
     ) -> Result<Self, String> {
         let mut node = Self {
             id,
-            shard: Shard::new(engine(seed), options()),
+            shard: Shard::new(engine(seed), Options { mutant, ..options() }),
             disk,
             clock,
             true_ns,
@@ -100,6 +108,8 @@ impl Node {
             wants_rebuild: false,
             rebuilds: 0,
             fenced: None,
+            stands_still: false,
+            unfinished: None,
         };
         let now = node.now();
         let (entries, recovered, _) =
@@ -183,8 +193,7 @@ impl Node {
                 let read = self.disk.read(segment, offset, bytes);
                 self.shard.drive(now, outputs, |replica| replica.fetched(segment, offset, &read, now_ns));
             }
-            Log::ReadReady { .. } => {}
-            Log::Committed { .. } | Log::RoleChanged { .. } | Log::Fenced { .. } => {
+            Log::Committed { .. } | Log::RoleChanged { .. } | Log::ReadReady { .. } | Log::Fenced { .. } => {
                 unreachable!("the shard takes these itself")
             }
         }
@@ -298,6 +307,7 @@ impl Node {
     fn feed(&mut self, session: SessionId) {
         while let Some(client) = self.clients.get_mut(&session)
             && !client.is_closed
+            && self.unfinished.is_none()
             && !client.input.is_empty()
             && self.shard.takes_requests(session)
         {
@@ -307,10 +317,35 @@ impl Node {
             if let Some(client) = self.clients.get_mut(&session) {
                 client.input = input[received.consumed..].to_vec();
             }
-            self.flush(session);
+            if self.stands_still {
+                self.unfinished = Some(session);
+                return;
+            }
+            self.finish(session);
             if !received.has_more {
                 break;
             }
+        }
+    }
+
+    fn finish(&mut self, session: SessionId) {
+        if self.shard.wants_confirmation() {
+            self.with(|shard, now, outputs| shard.confirm(now, outputs));
+        }
+        self.flush(session);
+    }
+
+    /// Whether it stands still with calls executed and not answered.
+    pub fn is_still(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// It goes on where it stopped, by the clock of now.
+    pub fn go_on(&mut self) {
+        self.stands_still = false;
+        if let Some(session) = self.unfinished.take() {
+            self.finish(session);
+            self.feed(session);
         }
     }
 

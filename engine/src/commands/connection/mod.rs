@@ -64,13 +64,13 @@ pub const COMMANDS: &[Command] = &[
         .acl(Categories::CONNECTION)
         .group("connection")
         .doc("6.2.0", "", "Resets the connection.", "O(1)"),
-    Command::node("readonly", exactly(0), ok)
+    Command::node("readonly", exactly(0), read_only)
         .flags(Flags::LOADING.with(Flags::STALE))
         .fast()
         .acl(Categories::CONNECTION)
         .group("cluster")
         .doc("3.0.0", "", "Enables read-only queries for a connection to a replica.", "O(1)"),
-    Command::node("readwrite", exactly(0), ok)
+    Command::node("readwrite", exactly(0), read_write)
         .flags(Flags::LOADING.with(Flags::STALE))
         .fast()
         .acl(Categories::CONNECTION)
@@ -107,11 +107,6 @@ fn ping(call: &mut Call<'_>) -> Result {
 
 fn echo(call: &mut Call<'_>) -> Result {
     call.reply.bulk(call.arg(1));
-    Ok(())
-}
-
-fn ok(call: &mut Call<'_>) -> Result {
-    call.reply.ok();
     Ok(())
 }
 
@@ -245,6 +240,18 @@ fn introduce(call: &mut Call<'_>) {
     call.reply.array(0);
 }
 
+fn read_only(call: &mut Call<'_>) -> Result {
+    call.session.reads_replica = true;
+    call.reply.ok();
+    Ok(())
+}
+
+fn read_write(call: &mut Call<'_>) -> Result {
+    call.session.reads_replica = false;
+    call.reply.ok();
+    Ok(())
+}
+
 fn quit(call: &mut Call<'_>) -> Result {
     call.session.is_closing = true;
     call.reply.ok();
@@ -254,6 +261,7 @@ fn quit(call: &mut Call<'_>) -> Result {
 fn reset(call: &mut Call<'_>) -> Result {
     let session = &mut *call.session;
     session.transaction = None;
+    session.reads_replica = false;
     call.engine.data.unwatch(session.id);
     session.watched = 0;
     session.database = 0;

@@ -183,7 +183,10 @@ fn string_match(call: &mut Call<'_>) -> Result {
 fn populate(call: &mut Call<'_>) -> Result {
     match &call.engine.availability {
         Availability::Primary => {}
-        Availability::ReadOnly(error) | Availability::Unavailable(error) => return Err(error.clone()),
+        Availability::ReadOnly(error)
+        | Availability::Unavailable(error)
+        | Availability::NoPrimary(error)
+        | Availability::Replica { write: error, .. } => return Err(error.clone()),
     }
     let positive =
         |index: usize| integer::parse(call.arg(index)).filter(|number| *number >= 0).ok_or(NOT_POSITIVE);
