@@ -40,7 +40,7 @@ use hash::HashKey;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
-pub use node::{Action, Availability, Blocked, LogFacts, NodeFacts};
+pub use node::{Action, Availability, Blocked, LogFacts, MemberFacts, NodeFacts, ShardRole};
 
 /// All that one replica of one shard knows about its data and its clients.
 pub struct Engine {

@@ -22,12 +22,56 @@ pub struct NodeFacts {
     pub total_system_memory_bytes: u64,
 }
 
+/// What this node is to its shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShardRole {
+    /// Executes, or is alone and about to.
+    #[default]
+    Primary,
+    /// Applies what the primary executed.
+    Replica,
+    /// Keeps the log and no data.
+    LogOnly,
+}
+
+/// A member of the shard, as INFO shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberFacts {
+    pub id: u64,
+    pub name: String,
+    pub zone: String,
+    pub address: String,
+    pub port: u16,
+    pub is_log_only: bool,
+    /// It answers this primary.
+    pub is_heard: bool,
+    /// Since it last said something; `None`: never.
+    pub silent_ms: Option<u64>,
+    /// Everything up to here is durable there, as far as this node knows.
+    pub matched_position: u64,
+}
+
 /// Facts of the log and the process, refreshed by the tick.
 #[derive(Clone, Debug, Default)]
 pub struct LogFacts {
     pub last_position: u64,
     pub committed_position: u64,
+    /// Up to here the data are what the log says.
+    pub applied_position: u64,
+    /// Up to here the log is durable here.
+    pub durable_position: u64,
     pub term: u64,
+    pub role: ShardRole,
+    pub own_id: u64,
+    pub primary_id: Option<u64>,
+    /// Since the primary was last heard.
+    pub primary_heard_ms: Option<u64>,
+    pub voters: u64,
+    /// What is left of the primary's lease; `None` for the only voter, which needs none.
+    pub lease_left_ms: Option<u64>,
+    /// How often a deposed primary read its data again from the log since the start.
+    pub rebuilds: u64,
+    pub members: Vec<MemberFacts>,
     pub log_bytes: u64,
     pub segments: u64,
     pub free_disk_bytes: u64,
@@ -38,7 +82,7 @@ pub struct LogFacts {
     pub commit_p50_us: u64,
     pub commit_p99_us: u64,
     pub withheld_reply_bytes: u64,
-    /// Replicas that may acknowledge besides this node.
+    /// Replicas with the data that answer this primary.
     pub replicas: u64,
     /// Entries replayed so far, and how much of the log that is, while loading.
     pub loading_percent: u8,

@@ -31,7 +31,7 @@ pub use mutant::Mutants;
 pub use recovery::{
     Recovered, Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Report, SegmentFile, Tail,
 };
-pub use replica::{FenceReason, Options, OptionsError, Output, Refused, Replica, Role};
+pub use replica::{FenceReason, Follower, Options, OptionsError, Output, Refused, Replica, Role};
 pub use segment::{Layout, SEGMENT_FORMAT_VERSION, SegmentError, SegmentHead};
 pub use types::{CommittedEntry, Entry, EntryKind, LogOffset, NodeId, Position, ShardId, Term, Uuid};
 pub use writer::{Writer, Written};

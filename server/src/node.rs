@@ -198,7 +198,7 @@ impl Node {
             tracing::warn!(why, "the log's next segment cannot be made");
         }
         self.with_shard(|shard, now, outputs| {
-            shard.set_no_room(failure.clone());
+            shard.set_no_room(failure.clone(), now);
             shard.drive(now, outputs, |replica| match failure {
                 None => replica.prepared(segment, now.monotonic_ns),
                 Some(_) => replica.prepare_failed(segment, now.monotonic_ns),

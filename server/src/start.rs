@@ -9,8 +9,8 @@ use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
 use crate::node::Node;
 use crate::peers::{self, Peers};
 use crate::roster::{self, ROSTER_FILE, Roster, cluster_uuid};
-use ramkeep_engine::config::{self, Config};
-use ramkeep_engine::{Engine, NodeFacts};
+use ramkeep_engine::config::{self, Config, MemberRole, Settings};
+use ramkeep_engine::{Engine, MemberFacts, NodeFacts};
 use ramkeep_log::{
     HardState, HardStateError, Identity, IdentityError, Layout, Mutants, NodeId, Position, Recovered,
     Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica, Report, SegmentFile, ShardId, Term,
@@ -220,6 +220,7 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
     let vote = directory.disk.open(VOTE_FILE).await.map_err(StartError::Directory)?;
     let log = LogDriver::new(Rc::clone(&directory.disk), directory.layout, vote, &directory.segments);
     let mut shard_options = options.shard;
+    shard_options.is_log_only |= roster::is_log_only(engine.config.settings());
     shard_options.withheld_bytes_max =
         usize::try_from(engine.config.settings().withheld_replies_bytes_max).unwrap_or(usize::MAX);
     let node = Node::new(host.clone(), Shard::new(engine, shard_options), log);
@@ -230,7 +231,14 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
 pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<Report, StartError> {
     let (recovered, report) = read_log(node, directory, mutants).await?;
     let voters = directory.roster.get().map_or_else(|| vec![directory.member], Roster::voters);
-    let options = replica_options(directory.layout, directory.member, voters, mutants);
+    let settings = node.shard.borrow().engine.config.settings().clone();
+    let is_log_only = |voter: &NodeId| {
+        roster::by_number(&settings, voter.node()).is_some_and(|it| it.role == MemberRole::Log)
+    };
+    let log_only = voters.iter().copied().filter(is_log_only).collect();
+    introduce_members(node, &settings, &voters);
+    let options =
+        replica_options(directory.layout, directory.member, voters, mutants).with_log_only(log_only);
     let seed = node.host.rng("elections").next_u64();
     let replica = Replica::new(options, recovered, seed, node.clock.monotonic_ns());
     node.with_shard(|shard, now, outputs| {
@@ -241,6 +249,24 @@ pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -
         ramkeep_net::sleep(LEADING_STEP).await;
     }
     Ok(report)
+}
+
+/// Tells the shard who the members are, for INFO and ROLE.
+fn introduce_members(node: &Node, settings: &Settings, voters: &[NodeId]) {
+    let mut shard = node.shard.borrow_mut();
+    for voter in voters {
+        let Some(member) = roster::by_number(settings, voter.node()) else { continue };
+        let (address, port) = member.client_address.rsplit_once(':').unwrap_or((&member.client_address, ""));
+        shard.introduce(MemberFacts {
+            id: voter.0,
+            name: member.name.clone(),
+            zone: member.zone.clone(),
+            address: address.to_owned(),
+            port: port.parse().unwrap_or(0),
+            is_log_only: member.role == MemberRole::Log,
+            ..MemberFacts::default()
+        });
+    }
 }
 
 /// Whether the node leads, or follows a primary.
@@ -402,6 +428,7 @@ fn refusal(node: &Rc<Node>, peer: std::net::IpAddr) -> Option<&'static str> {
 /// Ends in order: no new clients, all that was executed is durable and answered, a last mark in the log.
 pub async fn stop(node: &Rc<Node>) {
     node.is_stopping.set(true);
+    hand_over(node).await;
     node.with_shard(|shard, now, outputs| shard.end_turn(now, outputs));
     for _ in 0..DRAIN_STEPS_MAX {
         if node.is_drained() || node.is_fenced.get() {
@@ -416,6 +443,17 @@ pub async fn stop(node: &Rc<Node>) {
         }
     });
     wait_until_idle(node).await;
+}
+
+/// A primary that leaves in order hands leadership over first, where there is somebody to take it.
+async fn hand_over(node: &Rc<Node>) {
+    let is_begun = node.with_shard(|shard, now, outputs| shard.transfer(None, now, outputs)).is_ok();
+    for _ in 0..DRAIN_STEPS_MAX {
+        if !is_begun || !node.shard.borrow().is_handing_over() || node.is_fenced.get() {
+            return;
+        }
+        ramkeep_net::sleep(DRAIN_STEP).await;
+    }
 }
 
 /// Waits until nothing is being written.

@@ -46,10 +46,17 @@ impl Shard {
         self.try_rebuild(outputs);
         self.check_waiting(now, outputs);
         self.wake_held(now, outputs);
+        if self.offer_leadership() {
+            self.pump(now, outputs);
+        }
     }
 
     /// Takes entries that are committed and durable here.
     pub(crate) fn committed(&mut self, entries: Vec<CommittedEntry>, now: Now, outputs: &mut Vec<Output>) {
+        if self.options.is_log_only {
+            self.applied = entries.last().map_or(self.applied, |entry| entry.position);
+            return;
+        }
         for entry in entries {
             if self.state == State::Replaying {
                 self.deferred.push(entry);
@@ -127,6 +134,10 @@ impl Shard {
             return Ok(());
         }
         assert_eq!(self.state, State::Replaying, "entries are replayed into a replica that serves nothing");
+        if self.options.is_log_only {
+            self.applied = entry.position;
+            return Ok(());
+        }
         if entry.position > self.rebuild_until {
             // The log on disk may hold an entry here that was superseded; the committed one was deferred.
             return Ok(());

@@ -294,7 +294,7 @@ impl Shard {
         let connection = self.connections.get_mut(&session.id).expect("a session has its connection");
         connection.is_blocked = true;
         if !matches!(session.blocked, Some(Blocked::Action)) {
-            self.waiting.push(session.id);
+            self.waiting.push((session.id, None));
         }
     }
 
@@ -305,7 +305,7 @@ impl Shard {
         outputs: &mut Vec<Output>,
         answer: impl FnOnce(&mut ramkeep_engine::resp::Reply),
     ) {
-        self.waiting.retain(|waiting| *waiting != id);
+        self.waiting.retain(|(waiting, _)| *waiting != id);
         let Some(session) = self.engine.sessions.get_mut(id) else { return };
         session.blocked = None;
         let connection = self.connections.get_mut(&id).expect("a session has its connection");

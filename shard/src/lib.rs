@@ -12,7 +12,9 @@ mod apply;
 mod batch;
 pub mod clock;
 mod confirm;
+mod facts;
 mod gate;
+mod handover;
 mod hold;
 pub mod payload;
 mod role;
@@ -21,10 +23,12 @@ mod turn;
 pub use apply::ReplayError;
 pub use batch::{Arrival, Received};
 pub use gate::Outbox;
+pub use handover::HandoverRefused;
 
 use clock::ShardClock;
 use confirm::Confirmation;
 use gate::Gate;
+use handover::Handover;
 use hashbrown::HashMap;
 use hold::Hold;
 use payload::Parts;
@@ -49,6 +53,8 @@ pub struct Options {
     pub held_calls_max: usize,
     /// Keys deleted by one run of the active expire cycle.
     pub expired_per_tick_max: usize,
+    /// It keeps the log and no data: it acknowledges and votes, may lead for a moment, and serves nothing.
+    pub is_log_only: bool,
     pub mutant: Option<Mutant>,
 }
 
@@ -60,6 +66,7 @@ impl Default for Options {
             withheld_bytes_max: 64 << 20,
             held_calls_max: 10_000,
             expired_per_tick_max: 1000,
+            is_log_only: false,
             mutant: None,
         }
     }
@@ -173,6 +180,8 @@ pub struct Shard {
     /// The log holds its first effect, the key of the keyspace's hash.
     has_genesis: bool,
     rebuild: Option<role::Rebuild>,
+    /// Since the start.
+    rebuilds: u64,
     /// Entries committed while the log is read again; they follow it.
     deferred: Vec<CommittedEntry>,
     /// The batch being executed has read or changed data.
@@ -182,8 +191,12 @@ pub struct Shard {
     held: Vec<SessionId>,
     /// There is no primary that this node knows of: calls on data wait.
     holds_calls: bool,
-    /// Sessions in WAIT and WAITAOF.
-    waiting: Vec<SessionId>,
+    handover: Option<Handover>,
+    /// Before this it does not try again to yield.
+    yield_again_ns: u64,
+    no_room_since_ns: Option<u64>,
+    /// Sessions in WAIT and WAITAOF, with the position that they wait for once it is known.
+    waiting: Vec<(SessionId, Option<Position>)>,
     commit_times: turn::CommitTimes,
     /// The log cannot grow: why.
     no_room: Option<String>,
@@ -213,11 +226,15 @@ impl Shard {
             rebuild_until: Position(u64::MAX),
             has_genesis: false,
             rebuild: None,
+            rebuilds: 0,
             deferred: Vec::new(),
             has_touched_data: false,
             confirmation: Confirmation::default(),
             held: Vec::new(),
             holds_calls: false,
+            handover: None,
+            yield_again_ns: 0,
+            no_room_since_ns: None,
             waiting: Vec::new(),
             commit_times: turn::CommitTimes::default(),
             no_room: None,
@@ -251,7 +268,7 @@ impl Shard {
         self.engine.data.unwatch(session);
         self.engine.sessions.take(session);
         self.connections.remove(&session);
-        self.waiting.retain(|waiting| *waiting != session);
+        self.waiting.retain(|(waiting, _)| *waiting != session);
         self.held.retain(|held| *held != session);
         self.confirmation.forget(session);
     }
@@ -356,6 +373,11 @@ impl Shard {
 
     pub fn is_leading(&self) -> bool {
         self.state == State::Leading
+    }
+
+    /// It keeps the log and no data.
+    pub fn is_log_only(&self) -> bool {
+        self.options.is_log_only
     }
 
     /// Where it stands.

@@ -10,15 +10,13 @@
 //! |      2 |     8 | shard time in milliseconds since 1970, little-endian             |
 //! |     10 |     n | effects, or a piece of them                                      |
 //!
+//! Effects that do not fit one entry with this head are cut into parts that do.
 //! Parts of one group have consecutive positions and one term; they are applied together at the
 //! last. A group without its last part, cut off by another term, is void.
 
 use ramkeep_engine::effect::EFFECT_FORMAT_VERSION;
 use ramkeep_log::Term;
 use thiserror::Error;
-
-/// Effects of a group above this are cut into parts of this size.
-pub const PART_BYTES_MAX: usize = 4 << 20;
 
 pub const HEAD_BYTES: usize = 10;
 

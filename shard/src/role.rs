@@ -44,6 +44,7 @@ impl Shard {
     /// Serves as primary once everything of earlier terms is committed and applied.
     pub(crate) fn take_up_leadership(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let is_ready = self.state == State::Following
+            && !self.options.is_log_only
             && self.proposed.is_empty()
             && self.is_primary()
             && self.replica.as_ref().is_some_and(Replica::is_ready_primary)
@@ -76,10 +77,11 @@ impl Shard {
         // Also what is committed and not yet durable here is in memory ahead of the position applied.
         self.state = if self.is_ahead_of_applied() { State::Frozen } else { State::Following };
         self.refresh_availability();
-        // What others change meanwhile is applied without telling watches.
+        self.handover = None;
+        // A transaction is watched, queued and executed under one leadership.
         self.engine.data.break_all_watches();
         self.drop_withheld(outputs);
-        for id in std::mem::take(&mut self.waiting) {
+        for (id, _) in std::mem::take(&mut self.waiting) {
             self.unblock(id, outputs, |reply| {
                 reply.error(b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
             });
@@ -107,6 +109,7 @@ impl Shard {
     pub(crate) fn forget_executed(&mut self, overwritten: Position, outputs: &mut Vec<Output>) {
         self.proposed.clear();
         self.executed = None;
+        self.rebuilds += 1;
         self.begin_rebuild(Position(overwritten.0 - 1), outputs);
     }
 

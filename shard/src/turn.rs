@@ -6,7 +6,7 @@
 //! Invariant: between a turn's first execution and its proposal the replica hears nothing: every
 //! input for it ends the turn first. So the position is the one admission counted on.
 
-use crate::payload::{PART_BYTES_MAX, Payload};
+use crate::payload::{HEAD_BYTES, Payload};
 use crate::{Executed, Mutant, Output, Proposed, Shard, State};
 use ramkeep_engine::stats::LatencyHistogram;
 use ramkeep_engine::time::Now;
@@ -17,6 +17,9 @@ const LOADING: ErrorReply = ErrorReply::new("LOADING Ramkeep is loading the data
 const NO_QUORUM: ErrorReply =
     ErrorReply::new("NOQUORUM There is no primary with a lease right now. Nothing was executed.");
 const WRITE_ON_REPLICA: ErrorReply = ErrorReply::new("READONLY You can't write against a read only replica.");
+const LOG_ONLY: ErrorReply =
+    ErrorReply::new("NODATA This node keeps the log and no data. Go to a node that keeps the data.");
+const WAIT_ON_REPLICA: &[u8] = b"ERR WAIT cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.";
 const READ_ON_REPLICA: ErrorReply = ErrorReply::new(
     "READONLY This node is a replica. Send READONLY to read here what is committed, or go to the primary.",
 );
@@ -43,11 +46,13 @@ impl Shard {
         self.engine.room_bytes = self.room_bytes().saturating_sub(OVERHEAD_BYTES);
         self.engine.availability = match &self.state {
             State::Replaying => Availability::Unavailable(LOADING),
+            State::Following if self.options.is_log_only => Availability::Unavailable(LOG_ONLY),
             State::Following => self.availability_of_follower(),
             State::Frozen => self.no_primary(),
             State::Fenced(why) => Availability::Unavailable(ErrorReply::owned(format!(
                 "MISCONF The log can no longer be written ({why}). This node serves nothing until it is restarted."
             ))),
+            State::Leading if self.handover.is_some() => self.no_primary(),
             State::Leading => match (&self.replica, now) {
                 // After an offer of leadership there is no lease in this term, and each reply waits for a round.
                 (Some(replica), Some(now))
@@ -95,7 +100,8 @@ impl Shard {
     }
 
     /// The log's next segment cannot be made: writes are refused until it can.
-    pub fn set_no_room(&mut self, why: Option<String>) {
+    pub fn set_no_room(&mut self, why: Option<String>, now: Now) {
+        self.no_room_since_ns = why.as_ref().map(|_| self.no_room_since_ns.unwrap_or(now.monotonic_ns));
         self.no_room = why;
         self.refresh_availability();
     }
@@ -112,7 +118,8 @@ impl Shard {
             unreachable!("nothing executes before the log is read")
         };
         let term = replica.term();
-        let parts = parts(&effects, self.options.mutant);
+        let part_bytes_max = replica.entry_bytes_max() as usize - HEAD_BYTES;
+        let parts = parts(&effects, part_bytes_max, self.options.mutant);
         let last_part = parts.len() - 1;
         let mut first = None;
         let mut last = replica.last();
@@ -167,7 +174,9 @@ impl Shard {
         self.check_waiting(now, outputs);
         self.engine.note_memory_peak();
         self.confirm(now, outputs);
+        self.review_handover(now, outputs);
         self.wake_held(now, outputs);
+        self.refresh_facts(now);
         let processed = self.engine.stats.commands_processed;
         self.engine.stats.operations.sample(processed, now.monotonic_ns);
         (self.engine.log.commit_p50_us, self.engine.log.commit_p99_us) =
@@ -178,29 +187,43 @@ impl Shard {
         self.room_bytes() < self.room_wanted()
     }
 
-    /// Answers WAIT and WAITAOF whose condition or deadline came.
+    /// Answers WAIT and WAITAOF whose condition or deadline came: by what is known to be durable where.
     pub(crate) fn check_waiting(&mut self, now: Now, outputs: &mut Vec<Output>) {
-        for id in self.waiting.clone() {
-            let (_, withheld) = self.pending_bytes(id);
-            let local = i64::from(withheld == 0);
+        if self.waiting.is_empty() || self.has_open_turn() {
+            return;
+        }
+        let Some(replica) = &self.replica else { return };
+        let (last, persisted) = (replica.last(), replica.persisted());
+        let followers = replica.followers();
+        let is_replica = self.state == State::Following && !replica.is_alone();
+        for index in (0..self.waiting.len()).rev() {
+            let (id, position) = &mut self.waiting[index];
+            let (id, position) = (*id, *position.get_or_insert(last));
+            let local = i64::from(persisted >= position);
+            let acknowledged =
+                followers.iter().filter(|follower| follower.matched >= position).count() as i64;
             let blocked = self.engine.sessions.get(id).and_then(|session| session.blocked.clone());
             let is_late = |deadline_ns: Option<u64>| deadline_ns.is_some_and(|at| at <= now.monotonic_ns);
-            // This node has no replicas: none ever acknowledges.
             match blocked {
-                Some(Blocked::Wait { replicas, deadline_ns }) if replicas <= 0 || is_late(deadline_ns) => {
-                    self.unblock(id, outputs, |reply| reply.integer(0));
+                Some(Blocked::Wait { .. } | Blocked::WaitLog { .. }) if is_replica => {
+                    self.unblock(id, outputs, |reply| reply.error(WAIT_ON_REPLICA));
+                }
+                Some(Blocked::Wait { replicas, deadline_ns })
+                    if replicas <= acknowledged || is_late(deadline_ns) =>
+                {
+                    self.unblock(id, outputs, |reply| reply.integer(acknowledged));
                 }
                 Some(Blocked::WaitLog { local: wanted, replicas, deadline_ns })
-                    if (wanted <= local && replicas <= 0) || is_late(deadline_ns) =>
+                    if (wanted <= local && replicas <= acknowledged) || is_late(deadline_ns) =>
                 {
                     self.unblock(id, outputs, |reply| {
                         reply.array(2);
                         reply.integer(local);
-                        reply.integer(0);
+                        reply.integer(acknowledged);
                     });
                 }
                 Some(_) => {}
-                None => self.waiting.retain(|waiting| *waiting != id),
+                None => _ = self.waiting.remove(index),
             }
         }
     }
@@ -211,7 +234,7 @@ impl Shard {
 }
 
 /// The pieces of a turn's effects that become one entry each; one, unless they are large.
-fn parts(effects: &[u8], mutant: Option<Mutant>) -> Vec<&[u8]> {
+fn parts(effects: &[u8], part_bytes_max: usize, mutant: Option<Mutant>) -> Vec<&[u8]> {
     if mutant == Some(Mutant::SplitTransactions) {
         let (mut parts, mut rest) = (Vec::new(), effects);
         while !rest.is_empty() {
@@ -221,7 +244,7 @@ fn parts(effects: &[u8], mutant: Option<Mutant>) -> Vec<&[u8]> {
         }
         return parts;
     }
-    effects.chunks(PART_BYTES_MAX).collect()
+    effects.chunks(part_bytes_max).collect()
 }
 
 /// Times from proposal to commit over the last two windows.

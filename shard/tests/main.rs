@@ -5,6 +5,9 @@ mod common;
 #[path = "../../log/tests/common/mod.rs"]
 mod log_common;
 
+mod handover;
 mod lives;
+mod log_only;
 mod reads;
 mod step_down;
+mod traps;

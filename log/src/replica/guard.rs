@@ -15,6 +15,10 @@ pub(super) struct Facts {
     pub committed: u64,
     pub last: u64,
     pub persisted: u64,
+    /// It keeps no data: nobody offers it leadership.
+    pub is_log_only: bool,
+    /// It refuses votes to candidates of less, unless their log is longer.
+    pub priority: i64,
     /// Started too recently to take part in elections.
     pub held_off: bool,
 }
@@ -32,6 +36,13 @@ pub(super) fn judge(message: &RaftMessage, facts: Facts) -> Verdict {
     match message.get_msg_type() {
         // A forwarded proposal was computed on the state of a deposed leader.
         MessageType::MsgPropose => Verdict::Drop,
+        MessageType::MsgTimeoutNow if facts.is_log_only => Verdict::Drop,
+        // A refusal would carry term 0, which the library does not send: it panics.
+        MessageType::MsgRequestPreVote
+            if facts.term == 0 && message.index <= facts.last && message.priority < facts.priority =>
+        {
+            Verdict::Drop
+        }
         MessageType::MsgRequestVote | MessageType::MsgRequestPreVote | MessageType::MsgTimeoutNow => {
             if facts.held_off { Verdict::Drop } else { Verdict::Step }
         }

@@ -64,6 +64,10 @@ impl Lease {
         }
     }
 
+    pub fn left_ns(&self, now_ns: u64) -> u64 {
+        self.end_ns.saturating_sub(now_ns)
+    }
+
     pub fn is_valid(&self, now_ns: u64) -> bool {
         now_ns < self.end_ns
     }

@@ -17,7 +17,7 @@ mod places;
 mod promises;
 mod storage;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use raft::eraftpb::{Message as RaftMessage, MessageType};
 use raft::{RawNode, ReadOnlyOption, StateRole};
@@ -43,8 +43,23 @@ pub(crate) use storage::{from_raft, to_raft};
 
 /// A spare segment that could not be made is asked for again after this time.
 const PREPARE_RETRY_NS: u64 = 1_000_000_000;
+/// A voter further behind is no heir: what it lacks could not be sent within the time that a transfer has.
+const HEIR_LAG_POSITIONS: u64 = 1024;
 /// Messages to a peer that may be under way unanswered.
 const MESSAGES_IN_FLIGHT: usize = 256;
+
+/// What a primary knows of another voter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    /// Who.
+    pub node: NodeId,
+    /// Everything up to here is durable there, as it told.
+    pub matched: Position,
+    /// When it last said something; none if it has not since this process started.
+    pub heard_ns: Option<u64>,
+    /// It keeps the log and no data.
+    pub is_log_only: bool,
+}
 
 /// What becomes valid when it is durable.
 #[derive(Debug)]
@@ -79,6 +94,9 @@ pub struct Replica {
     heartbeat_ticks_elapsed: usize,
     /// The last term in which it asked for a lease.
     round_begun_in: Term,
+    /// When each peer last said something.
+    heard_ns: BTreeMap<NodeId, u64>,
+    write_begun_ns: Option<u64>,
     prepare_retry_ns: Option<u64>,
     now_ns: u64,
     told: (Role, Term),
@@ -142,6 +160,8 @@ impl Replica {
             held_off_until_ns: now_ns + held_off_ns,
             heartbeat_ticks_elapsed: 0,
             round_begun_in: Term::default(),
+            heard_ns: BTreeMap::new(),
+            write_begun_ns: None,
             prepare_retry_ns: None,
             now_ns,
             told: (Role::Follower, recovered.term),
@@ -214,6 +234,12 @@ impl Replica {
     #[must_use]
     pub fn fenced(&self) -> Option<FenceReason> {
         self.fenced
+    }
+
+    /// Largest payload of one entry.
+    #[must_use]
+    pub fn entry_bytes_max(&self) -> u64 {
+        self.options.entry_bytes_max
     }
 
     /// Payload bytes that will certainly be taken now.
@@ -296,8 +322,11 @@ impl Replica {
         if !is_from_peer || !self.is_active || self.fenced.is_some() {
             return;
         }
+        self.heard_ns.insert(from, now_ns);
         let raft = &self.raw.raft;
         let facts = Facts {
+            is_log_only: self.options.is_log_only(),
+            priority: self.options.priority(),
             term: raft.term,
             committed: raft.raft_log.committed,
             last: raft.raft_log.last_index(),
@@ -318,6 +347,7 @@ impl Replica {
     /// The write asked for is durable.
     pub fn written(&mut self, written: Written, now_ns: u64) {
         self.now_ns = now_ns;
+        self.write_begun_ns = None;
         self.writer.written(written);
     }
 
@@ -409,10 +439,93 @@ impl Replica {
         self.options.node
     }
 
+    /// What this primary knows of the other voters; nothing where it is none.
+    #[must_use]
+    pub fn followers(&self) -> Vec<Follower> {
+        if self.role() != Role::Primary {
+            return Vec::new();
+        }
+        let of = |(id, progress): (&u64, &raft::Progress)| Follower {
+            node: NodeId(*id),
+            matched: Position(progress.matched),
+            heard_ns: self.heard_ns.get(&NodeId(*id)).copied(),
+            is_log_only: self.options.log_only.contains(&NodeId(*id)),
+        };
+        let mut followers: Vec<Follower> = self.raw.raft.prs().iter().map(of).collect();
+        followers.retain(|follower| follower.node != self.options.node);
+        followers.sort_unstable_by_key(|follower| follower.node);
+        followers
+    }
+
+    /// Whether leadership may be offered to this voter: it keeps the data, is heard, and is near the end of the log.
+    #[must_use]
+    pub fn may_inherit(&self, node: NodeId, now_ns: u64) -> bool {
+        self.heirs(now_ns).any(|follower| follower.node == node)
+    }
+
+    /// The most caught-up voter to which leadership may be offered.
+    #[must_use]
+    pub fn heir(&self, now_ns: u64) -> Option<NodeId> {
+        self.heirs(now_ns).max_by_key(|follower| (follower.matched, follower.node)).map(|heir| heir.node)
+    }
+
+    fn heirs(&self, now_ns: u64) -> impl Iterator<Item = Follower> {
+        let timeout_ns = self.election_timeout_ns();
+        let nearly_last = self.last().0.saturating_sub(HEIR_LAG_POSITIONS);
+        self.followers().into_iter().filter(move |follower| {
+            let is_heard = follower.heard_ns.is_some_and(|heard_ns| now_ns < heard_ns + timeout_ns);
+            is_heard && !follower.is_log_only && follower.matched.0 >= nearly_last
+        })
+    }
+
+    /// Leadership was offered, and neither taken nor given up yet.
+    #[must_use]
+    pub fn is_transferring(&self) -> bool {
+        self.role() == Role::Primary && self.raw.raft.lead_transferee.is_some()
+    }
+
+    /// Shortest time after which a voter that hears no primary may elect another.
+    #[must_use]
+    pub fn election_timeout_ns(&self) -> u64 {
+        self.options.election_ticks as u64 * self.options.tick_ns()
+    }
+
+    /// How long the write under way has taken so far.
+    #[must_use]
+    pub fn write_waits_ns(&self, now_ns: u64) -> u64 {
+        self.write_begun_ns.map_or(0, |begun_ns| now_ns.saturating_sub(begun_ns))
+    }
+
+    /// The primary's lease: how much of it is left.
+    #[must_use]
+    pub fn lease_left_ns(&self, now_ns: u64) -> u64 {
+        if self.is_ready_primary() { self.lease.left_ns(now_ns) } else { 0 }
+    }
+
+    /// When this voter last said something.
+    #[must_use]
+    pub fn heard_ns(&self, node: NodeId) -> Option<u64> {
+        self.heard_ns.get(&node).copied()
+    }
+
+    /// Whether this voter keeps the log and no data.
+    #[must_use]
+    pub fn is_log_only(&self, node: NodeId) -> bool {
+        self.options.log_only.contains(&node)
+    }
+
+    /// The voters, this one among them.
+    #[must_use]
+    pub fn voters(&self) -> &[NodeId] {
+        &self.options.voters
+    }
+
     /// Offers leadership to another voter. There is no lease in this term from now on, and no proposal until the
     /// offer is taken or one election timeout has passed. False if there is nothing to offer.
     pub fn transfer(&mut self, to: NodeId) -> bool {
-        let is_other_voter = to != self.options.node && self.options.voters.contains(&to);
+        let is_other_voter = to != self.options.node
+            && self.options.voters.contains(&to)
+            && !self.options.log_only.contains(&to);
         if self.role() != Role::Primary || !is_other_voter {
             return false;
         }
@@ -459,6 +572,7 @@ impl Replica {
             self.activate();
             self.process(outputs);
             self.begin_first_round();
+            self.hand_on();
             self.poll_disk(outputs);
             if !self.settle(outputs) && !self.raw_has_work() {
                 break;
@@ -581,7 +695,11 @@ impl Replica {
 
     fn poll_disk(&mut self, outputs: &mut Vec<Output>) {
         let committed = self.committed().min(self.persisted());
+        let before = outputs.len();
         self.writer.poll(committed, self.prepare_retry_ns.is_none(), outputs);
+        if outputs[before..].iter().any(|output| matches!(output, Output::Write { .. })) {
+            self.write_begun_ns = Some(self.now_ns);
+        }
         for (position, offset) in self.writer.take_places() {
             self.raw.mut_store().note_place(position, offset);
         }
@@ -630,6 +748,17 @@ impl Replica {
         let term = self.term();
         if self.round_begun_in != term && self.begin_round(Round::Lease { stamp_ns: self.now_ns }) {
             self.round_begun_in = term;
+        }
+    }
+
+    /// Without data there is nothing to serve: leadership goes on to one that keeps them, at once and until it is taken.
+    fn hand_on(&mut self) {
+        let leads = self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term();
+        if !self.options.is_log_only() || !leads || self.raw.raft.lead_transferee.is_some() {
+            return;
+        }
+        if let Some(heir) = self.heir(self.now_ns) {
+            self.transfer(heir);
         }
     }
 
@@ -717,6 +846,7 @@ fn raft_config(options: &Options, applied: Position) -> raft::Config {
         check_quorum: true,
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
+        priority: options.priority(),
         batch_append: true,
         max_committed_size_per_ready: options.committed_bytes_max,
         ..raft::Config::default()

@@ -15,6 +15,8 @@ pub struct Options {
     pub node: NodeId,
     /// All voting members, this one among them.
     pub voters: Vec<NodeId>,
+    /// Those of them that keep the log and no data: they lead only to hand over.
+    pub log_only: Vec<NodeId>,
     /// How the log is laid out; its shard is `shard`.
     pub layout: Layout,
     /// Length of a tick.
@@ -72,6 +74,7 @@ impl Options {
             shard: layout.shard,
             node,
             voters,
+            log_only: Vec::new(),
             layout,
             tick_ms: 50,
             heartbeat_ticks: 2,
@@ -90,13 +93,36 @@ impl Options {
         }
     }
 
+    /// Says which voters keep the log and no data. Those wait longer before they campaign, so that one with the data
+    /// leads where it can.
+    #[must_use]
+    pub fn with_log_only(mut self, log_only: Vec<NodeId>) -> Self {
+        self.log_only = log_only;
+        if self.is_log_only() {
+            self.election_ticks_min = 16;
+            self.election_ticks_max = 24;
+        }
+        self
+    }
+
+    /// A voter refuses its vote to one of lower priority whose log is no longer than its own.
+    pub(super) fn priority(&self) -> i64 {
+        if self.is_log_only() { 0 } else { 10 }
+    }
+
+    pub(super) fn is_log_only(&self) -> bool {
+        self.log_only.contains(&self.node)
+    }
+
     /// Whether they can work together.
     pub fn check(&self) -> Result<(), OptionsError> {
         let mut voters = self.voters.clone();
         voters.sort_unstable();
         voters.dedup();
         let are_members = voters.len() == self.voters.len() && !voters.contains(&NodeId(0));
-        if !are_members || !voters.contains(&self.node) {
+        // Without anybody who keeps the data nothing could ever be served.
+        let keeps_data = voters.iter().any(|voter| !self.log_only.contains(voter));
+        if !are_members || !voters.contains(&self.node) || !keeps_data {
             return Err(OptionsError::Voters);
         }
         let ticks_rise = 0 < self.heartbeat_ticks

@@ -12,7 +12,7 @@ use ramkeep_log::{CommittedEntry, Message, NodeId, Position, ShardId, Term};
 use ramkeep_shard::{Mutant, Shard, State};
 
 use super::history::{History, Outcome, written};
-use super::{Node, WrongClock, model};
+use super::{Node, Setup, WrongClock, model};
 use crate::log_common::{Disk, Random, recover};
 
 pub const TICK_NS: u64 = 50_000_000;
@@ -57,6 +57,8 @@ pub struct Cluster {
     pub true_ns: u64,
     pub seed: u64,
     pub mutant: Option<Mutant>,
+    /// Voters without data.
+    log_only: Vec<NodeId>,
     starts: u64,
     clocks: BTreeMap<NodeId, WrongClock>,
     /// Every entry ever committed and known, by position.
@@ -88,6 +90,11 @@ pub fn id(number: u32) -> NodeId {
 
 impl Cluster {
     pub fn new(count: u32, seed: u64) -> Self {
+        Self::with_log_only(count, seed, &[])
+    }
+
+    /// Some of the voters keep the log and no data.
+    pub fn with_log_only(count: u32, seed: u64, log_only: &[u32]) -> Self {
         let voters: Vec<NodeId> = (1..=count).map(id).collect();
         let down = voters
             .iter()
@@ -103,6 +110,7 @@ impl Cluster {
             true_ns: 0,
             seed,
             mutant: None,
+            log_only: log_only.iter().map(|number| id(*number)).collect(),
             starts: 0,
             clocks: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -132,7 +140,9 @@ impl Cluster {
     /// Every node's clock is wrong by up to one percent, and began elsewhere.
     pub fn with_wrong_clocks(count: u32, seed: u64, mutant: Option<Mutant>) -> Self {
         let mut random = Random(seed ^ 0xc10c);
-        let mut cluster = Self::new(count, seed);
+        // Every third life has a voter without data.
+        let log_only: &[u32] = if seed % 3 == 2 { &[2] } else { &[] };
+        let mut cluster = Self::with_log_only(count, seed, log_only);
         cluster.mutant = mutant;
         for voter in cluster.voters.clone() {
             let clock = WrongClock {
@@ -151,7 +161,8 @@ impl Cluster {
         self.starts += 1;
         let seed = self.seed * 1000 + self.starts * 10 + u64::from(node.node());
         let clock = self.clocks.get(&node).copied().unwrap_or_default();
-        let started = Node::start(down.disk, node, &self.voters, seed, clock, self.true_ns, self.mutant)?;
+        let setup = Setup { voters: &self.voters, log_only: &self.log_only, clock, mutant: self.mutant };
+        let started = Node::start(down.disk, node, seed, setup, self.true_ns)?;
         self.nodes.insert(node, started);
         self.told.insert(node, Position::ZERO);
         self.compared.remove(&node);
@@ -266,7 +277,10 @@ impl Cluster {
         }
         for (id, node) in &self.nodes {
             let place = (node.shard.applied(), node.shard.state().clone());
-            if place.1 != State::Following || self.compared.get(id) == Some(&place) {
+            if self.log_only.contains(id)
+                || place.1 != State::Following
+                || self.compared.get(id) == Some(&place)
+            {
                 continue;
             }
             if self.digests.get(&place.0) != Some(&node.digest()) {
@@ -353,11 +367,13 @@ impl Cluster {
         Err("no primary within 20 s".into())
     }
 
-    /// The one that serves in the highest term, with a lease.
+    /// The one that serves in the highest term, by its lease or, after an offer that came to nothing, by rounds.
     pub fn primary(&self) -> Option<NodeId> {
         let serving = self.nodes.iter().filter(|(id, node)| {
             let now_ns = node.now().monotonic_ns;
-            node.shard.is_leading() && node.replica().lease_valid(now_ns) && !self.paused.contains(id)
+            let proves_itself = node.replica().lease_valid(now_ns) || node.replica().has_given_up_lease();
+            let is_ready = node.shard.is_leading() && !node.shard.is_handing_over();
+            is_ready && proves_itself && !self.paused.contains(id)
         });
         serving.max_by_key(|(_, node)| node.replica().term()).map(|(id, _)| *id)
     }
@@ -384,7 +400,7 @@ impl Cluster {
     // --- clients of random lives -------------------------------------------------------------------
 
     fn connect(&mut self, node: NodeId, is_reader: bool) {
-        if self.paused.contains(&node) {
+        if self.log_only.contains(&node) || self.paused.contains(&node) {
             return;
         }
         if let Some(found) = self.nodes.get_mut(&node) {
@@ -497,7 +513,13 @@ impl Cluster {
                     self.deliver(index)?;
                 }
             }
-            30..=35 => self.deliver_all()?,
+            30..=34 => self.deliver_all()?,
+            35 if !stands && random.below(4) == 0 => {
+                if let Some(node) = self.nodes.get_mut(&any) {
+                    // It may be refused, or come to nothing.
+                    node.with(|shard, now, outputs| _ = shard.transfer(None, now, outputs));
+                }
+            }
             36..=37 => self.end_turn(any),
             38 if faults.has(1) && !self.messages.is_empty() => {
                 let index = random.below(self.messages.len() as u64) as usize;
@@ -513,7 +535,8 @@ impl Cluster {
                 self.mend_later(random);
             }
             41 if faults.has(4) => {
-                self.paused.insert(any);
+                let primary = self.nodes.values().find(|node| node.shard.is_leading()).map(|node| node.id);
+                self.paused.insert(primary.filter(|_| random.below(2) == 0).unwrap_or(any));
                 self.mend_later(random);
             }
             42 if faults.has(5) && random.below(2) == 0 => {

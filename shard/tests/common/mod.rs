@@ -42,6 +42,15 @@ pub struct Client {
     pub is_closed: bool,
 }
 
+/// What a process starts with besides its disk.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    pub voters: &'a [NodeId],
+    pub log_only: &'a [NodeId],
+    pub clock: WrongClock,
+    pub mutant: Option<Mutant>,
+}
+
 pub struct Node {
     pub id: NodeId,
     pub shard: Shard,
@@ -86,18 +95,14 @@ pub fn options() -> Options {
 
 impl Node {
     /// A process starts over what the disk has.
-    pub fn start(
-        disk: Disk,
-        id: NodeId,
-        voters: &[NodeId],
-        seed: u64,
-        clock: WrongClock,
-        true_ns: u64,
-        mutant: Option<Mutant>,
-    ) -> Result<Self, String> {
+    pub fn start(disk: Disk, id: NodeId, seed: u64, setup: Setup<'_>, true_ns: u64) -> Result<Self, String> {
+        let Setup { voters, log_only, clock, mutant } = setup;
         let mut node = Self {
             id,
-            shard: Shard::new(engine(seed), Options { mutant, ..options() }),
+            shard: Shard::new(
+                engine(seed),
+                Options { mutant, is_log_only: log_only.contains(&id), ..options() },
+            ),
             disk,
             clock,
             true_ns,
@@ -117,7 +122,8 @@ impl Node {
         for entry in &entries {
             node.shard.replay(entry, now).map_err(|error| error.to_string())?;
         }
-        let mut log_options = ramkeep_log::Options::new(log_common::layout(), id, voters.to_vec());
+        let mut log_options = ramkeep_log::Options::new(log_common::layout(), id, voters.to_vec())
+            .with_log_only(log_only.to_vec());
         log_options.entry_bytes_max = 4 << 10;
         log_options.message_bytes_max = 4 << 10;
         log_options.cache_bytes_max = 8 << 10;

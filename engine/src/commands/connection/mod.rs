@@ -223,6 +223,7 @@ fn hello(call: &mut Call<'_>) -> Result {
 }
 
 fn introduce(call: &mut Call<'_>) {
+    let role = if call.engine.log.role == crate::ShardRole::Primary { "master" } else { "replica" };
     call.reply.map(7);
     for (key, value) in [("server", "valkey"), ("version", super::server::VALKEY_VERSION)] {
         call.reply.bulk(key.as_bytes());
@@ -232,7 +233,7 @@ fn introduce(call: &mut Call<'_>) {
     call.reply.integer(if call.session.protocol == Protocol::Resp3 { 3 } else { 2 });
     call.reply.bulk(b"id");
     call.reply.integer(call.session.id.0 as i64);
-    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+    for (key, value) in [("mode", "standalone"), ("role", role)] {
         call.reply.bulk(key.as_bytes());
         call.reply.bulk(value.as_bytes());
     }

@@ -9,7 +9,7 @@ use super::{REDIS_VERSION, VALKEY_VERSION};
 use crate::call::Call;
 use crate::data::DATABASE_COUNT;
 use crate::error::Result;
-use crate::{Availability, Engine};
+use crate::{Availability, Engine, ShardRole};
 use std::fmt::Write as _;
 
 type Section = fn(&Call<'_>, &mut String);
@@ -197,12 +197,39 @@ fn stats(call: &Call<'_>, text: &mut String) {
 }
 
 fn replication(call: &Call<'_>, text: &mut String) {
-    line(text, "role", "master");
-    line(text, "connected_slaves", call.engine.log.replicas);
+    let log = &call.engine.log;
+    let is_primary = log.role == ShardRole::Primary;
+    line(text, "role", if is_primary { "master" } else { "slave" });
+    if !is_primary {
+        let primary = log.members.iter().find(|member| Some(member.id) == log.primary_id);
+        line(text, "master_host", primary.map_or("", |member| &member.address));
+        line(text, "master_port", primary.map_or(0, |member| member.port));
+        line(text, "master_link_status", if log.primary_id.is_some() { "up" } else { "down" });
+        let heard_seconds = log.primary_heard_ms.map_or(-1, |milliseconds| (milliseconds / 1000) as i64);
+        line(text, "master_last_io_seconds_ago", heard_seconds);
+        line(text, "master_sync_in_progress", 0);
+        line(text, "slave_read_repl_offset", log.last_position);
+        line(text, "slave_repl_offset", log.applied_position);
+        line(text, "slave_priority", if log.role == ShardRole::LogOnly { 0 } else { 100 });
+        line(text, "slave_read_only", 1);
+        line(text, "replica_announced", 1);
+    }
+    line(text, "connected_slaves", if is_primary { log.replicas } else { 0 });
+    if is_primary {
+        let replicas = log.members.iter().filter(|member| member.is_heard && !member.is_log_only);
+        for (index, replica) in replicas.enumerate() {
+            let lag_seconds = replica.silent_ms.unwrap_or_default() / 1000;
+            let value = format!(
+                "ip={},port={},state=online,offset={},lag={lag_seconds},type=replica",
+                replica.address, replica.port, replica.matched_position
+            );
+            line(text, &format!("slave{index}"), value);
+        }
+    }
     line(text, "master_failover_state", "no-failover");
     line(text, "master_replid", &call.engine.node.run_id);
     line(text, "master_replid2", "0".repeat(40));
-    line(text, "master_repl_offset", call.engine.log.committed_position);
+    line(text, "master_repl_offset", log.committed_position);
     line(text, "second_repl_offset", -1);
     line(text, "repl_backlog_active", 0);
 }
@@ -273,11 +300,38 @@ fn keyspace(call: &Call<'_>, text: &mut String) {
 /// Our own: what an OK rests on.
 fn durability(call: &Call<'_>, text: &mut String) {
     let log = &call.engine.log;
-    line(text, "zones", 1);
-    line(text, "zones_needed_for_ok", 1);
+    let voters = log.voters.max(1);
+    line(text, "zones", voters);
+    line(text, "zones_needed_for_ok", voters / 2 + 1);
+    let role = match log.role {
+        ShardRole::Primary => "primary",
+        ShardRole::Replica => "replica",
+        ShardRole::LogOnly => "log",
+    };
+    line(text, "shard_role", role);
     line(text, "term", log.term);
     line(text, "last_position", log.last_position);
+    line(text, "durable_position", log.durable_position);
     line(text, "committed_position", log.committed_position);
+    line(text, "applied_position", log.applied_position);
+    if let Some(left_ms) = log.lease_left_ms {
+        line(text, "lease_left_ms", left_ms);
+    }
+    if log.members.len() > 1 {
+        for (index, member) in log.members.iter().enumerate() {
+            let value = format!(
+                "id={},name={},zone={},role={},matched={},silent_ms={}",
+                member.id,
+                member.name,
+                member.zone,
+                if member.is_log_only { "log" } else { "engine" },
+                member.matched_position,
+                member.silent_ms.map_or(-1, |milliseconds| milliseconds as i64)
+            );
+            line(text, &format!("voter{index}"), value);
+        }
+    }
+    line(text, "rebuilds", log.rebuilds);
     line(text, "uncommitted_keys", call.engine.data.uncommitted_keys());
     line(text, "commit_p50_us", log.commit_p50_us);
     line(text, "commit_p99_us", log.commit_p99_us);

@@ -12,11 +12,11 @@ mod memory;
 mod slowlog;
 mod wait;
 
-use crate::Action;
 use crate::call::Call;
 use crate::command::{Categories, Command, Flags, at_least, exactly};
 use crate::commands::connection::database_number;
 use crate::error::{ErrorReply, Result, SYNTAX};
+use crate::{Action, MemberFacts, ShardRole};
 
 /// Whose behaviour this is: what clients that ask for a version are told.
 pub const VALKEY_VERSION: &str = "8.0.1";
@@ -186,10 +186,28 @@ fn shutdown(call: &mut Call<'_>) -> Result {
 }
 
 fn role(call: &mut Call<'_>) -> Result {
+    let log = &call.engine.log;
+    if log.role != ShardRole::Primary {
+        let primary = log.members.iter().find(|member| Some(member.id) == log.primary_id);
+        call.reply.array(5);
+        call.reply.bulk(b"slave");
+        call.reply.bulk(primary.map_or(b"", |member| member.address.as_bytes()));
+        call.reply.integer(primary.map_or(0, |member| i64::from(member.port)));
+        call.reply.bulk(if log.primary_id.is_some() { b"connected" } else { b"connect" });
+        call.reply.integer(log.applied_position as i64);
+        return Ok(());
+    }
+    let is_replica = |member: &&MemberFacts| member.is_heard && !member.is_log_only;
     call.reply.array(3);
     call.reply.bulk(b"master");
-    call.reply.integer(call.engine.log.committed_position as i64);
-    call.reply.array(0);
+    call.reply.integer(log.committed_position as i64);
+    call.reply.array(log.members.iter().filter(is_replica).count());
+    for replica in log.members.iter().filter(is_replica) {
+        call.reply.array(3);
+        call.reply.bulk(replica.address.as_bytes());
+        call.reply.bulk(replica.port.to_string().as_bytes());
+        call.reply.bulk(replica.matched_position.to_string().as_bytes());
+    }
     Ok(())
 }
 

@@ -1,0 +1,219 @@
+//! Handing leadership over: what is drained, who inherits, what happens when nothing comes of it.
+
+use crate::common::cluster::{Cluster, TICK_NS};
+use ramkeep_engine::session::SessionId;
+use ramkeep_log::NodeId;
+use ramkeep_shard::{HandoverRefused, State};
+
+fn serving(seed: u64) -> (Cluster, NodeId, SessionId) {
+    let mut cluster = Cluster::new(3, seed);
+    let primary = cluster.elect().unwrap();
+    let session = cluster.node(primary).open();
+    cluster.node(primary).say(session, "SET x old");
+    cluster.node(primary).end_turn();
+    cluster.ticks(2).unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n");
+    (cluster, primary, session)
+}
+
+fn transfer(cluster: &mut Cluster, from: NodeId, to: Option<NodeId>) -> Result<NodeId, HandoverRefused> {
+    let mut outcome = Err(HandoverRefused::NotPrimary);
+    cluster.node(from).with(|shard, now, outputs| outcome = shard.transfer(to, now, outputs));
+    cluster.settle().unwrap();
+    outcome
+}
+
+#[test]
+fn what_was_executed_is_answered_before_leadership_goes_and_what_comes_after_waits() {
+    let (mut cluster, primary, session) = serving(1);
+    let late = cluster.node(primary).open();
+    cluster.node(primary).say(session, "SET x new");
+    let heir = transfer(&mut cluster, primary, None).unwrap();
+    assert!(cluster.node(primary).shard.is_handing_over());
+    cluster.node(primary).say(late, "SET x later");
+    assert!(!cluster.node(primary).shard.has_open_turn(), "it is not executed");
+    cluster.deliver_all().unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n");
+    assert!(!cluster.node(primary).clients[&session].is_closed);
+    cluster.ticks(1).unwrap();
+    assert_eq!(cluster.primary(), Some(heir), "no election timeout passes");
+    assert!(cluster.node(primary).is(&State::Following));
+    assert!(cluster.node(primary).hear(late).starts_with("-READONLY"));
+    let reader = cluster.node(heir).open();
+    assert_eq!(cluster.node(heir).ask(reader, "GET x"), "$3\r\nnew\r\n");
+}
+
+#[test]
+fn a_transfer_that_nobody_takes_is_given_up_and_reads_then_need_a_round_for_the_rest_of_the_term() {
+    let (mut cluster, primary, session) = serving(2);
+    let heir = transfer(&mut cluster, primary, None).unwrap();
+    assert!(cluster.messages.iter().any(|(_, _, message)| message.name() == "timeout now"));
+    cluster.messages.retain(|(_, _, message)| message.name() != "timeout now");
+    cluster.node(primary).say(session, "GET x");
+    assert_eq!(cluster.node(primary).hear(session), "");
+    cluster.ticks(12).unwrap();
+    assert!(!cluster.node(primary).shard.is_handing_over());
+    assert_eq!(cluster.node(primary).hear(session), "$3\r\nold\r\n", "the call that waited goes on here");
+    // No lease any more: each read costs a round.
+    let now_ns = cluster.true_ns;
+    assert!(!cluster.node(primary).replica().lease_valid(now_ns));
+    cluster.node(primary).say(session, "GET x");
+    assert_eq!(cluster.node(primary).hear(session), "");
+    cluster.deliver_all().unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "$3\r\nold\r\n");
+    // It may be tried again.
+    assert_eq!(transfer(&mut cluster, primary, Some(heir)), Ok(heir));
+    cluster.ticks(2).unwrap();
+    assert_eq!(cluster.primary(), Some(heir));
+}
+
+/// The offer arrives after it was given up: two primaries of different terms live for a moment, and no read is stale.
+#[test]
+fn an_offer_that_arrives_after_it_was_given_up_makes_no_read_stale() {
+    let (mut cluster, old, session) = serving(3);
+    let heir = transfer(&mut cluster, old, None).unwrap();
+    let at = cluster.messages.iter().position(|(_, _, message)| message.name() == "timeout now").unwrap();
+    let offer = cluster.messages.remove(at);
+    cluster.ticks(12).unwrap();
+    assert!(cluster.node(old).is(&State::Leading));
+    // From here on the old primary is not told anything.
+    cluster.cut_between(old, heir);
+    let third = cluster.others(old).into_iter().find(|voter| *voter != heir).unwrap();
+    cluster.cut_between(old, third);
+    cluster.node(heir).receive(offer.0, offer.2);
+    cluster.settle().unwrap();
+    cluster.ticks(2).unwrap();
+    assert_eq!(cluster.primary(), Some(heir));
+    let writer = cluster.node(heir).open();
+    cluster.node(heir).say(writer, "SET x new");
+    cluster.node(heir).end_turn();
+    cluster.deliver_all().unwrap();
+    assert_eq!(cluster.node(heir).hear(writer), "+OK\r\n");
+    assert!(cluster.node(old).is(&State::Leading), "it does not know yet");
+    cluster.node(old).say(session, "GET x");
+    cluster.deliver_all().unwrap();
+    assert_eq!(cluster.node(old).hear(session), "");
+    cluster.ticks(30).unwrap();
+    assert_eq!(cluster.node(old).hear(session), "");
+}
+
+/// Trap 5: to one that lags, or is not heard, or keeps no data.
+#[test]
+fn leadership_is_not_offered_to_one_that_is_not_heard() {
+    let (mut cluster, primary, _) = serving(4);
+    let others = cluster.others(primary);
+    cluster.isolate(others[0]);
+    cluster.ticks(14).unwrap();
+    assert_eq!(transfer(&mut cluster, primary, Some(others[0])), Err(HandoverRefused::NoHeir));
+    assert_eq!(transfer(&mut cluster, others[1], None), Err(HandoverRefused::NotPrimary));
+    assert_eq!(transfer(&mut cluster, primary, None), Ok(others[1]));
+}
+
+/// Trap 14: a slow disk costs a follower nothing, and a primary its role.
+#[test]
+fn a_primary_with_a_slow_disk_yields_and_loses_nothing() {
+    let (mut cluster, primary, session) = serving(5);
+    cluster.node(primary).slow_disk = true;
+    cluster.node(primary).say(session, "SET x slow");
+    cluster.node(primary).end_turn();
+    cluster.ticks(1).unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n", "two other disks are a majority");
+    cluster.ticks(50).unwrap();
+    let next = cluster.primary().expect("one of the two others");
+    assert_ne!(next, primary);
+    let reader = cluster.node(next).open();
+    assert_eq!(cluster.node(next).ask(reader, "GET x"), "$4\r\nslow\r\n");
+    // Slow as it is, it follows once the disk answers.
+    cluster.node(primary).slow_disk = false;
+    cluster.node(primary).sync();
+    cluster.ticks(10).unwrap();
+    assert!(cluster.node(primary).is(&State::Following));
+}
+
+#[test]
+fn a_slow_follower_does_not_slow_a_commit() {
+    let (mut cluster, primary, session) = serving(6);
+    let slow = cluster.others(primary)[0];
+    cluster.node(slow).slow_disk = true;
+    for _ in 0..20 {
+        cluster.node(primary).say(session, "INCR n");
+        cluster.node(primary).end_turn();
+        cluster.deliver_all().unwrap();
+        assert!(cluster.node(primary).hear(session).starts_with(':'));
+    }
+    cluster.ticks(60).unwrap();
+    assert_eq!(cluster.primary(), Some(primary));
+}
+
+#[test]
+fn a_primary_whose_log_cannot_grow_yields() {
+    let (mut cluster, primary, _) = serving(7);
+    cluster.node(primary).with(|shard, now, _| shard.set_no_room(Some("disk full".into()), now));
+    cluster.ticks(45).unwrap();
+    let next = cluster.primary().expect("one with room");
+    assert_ne!(next, primary);
+}
+
+#[test]
+fn wait_counts_the_voters_that_hold_the_write() {
+    let (mut cluster, primary, session) = serving(8);
+    let others = cluster.others(primary);
+    cluster.isolate(others[0]);
+    cluster.node(primary).say(session, "SET x counted");
+    cluster.node(primary).say(session, "WAIT 2 300");
+    cluster.node(primary).end_turn();
+    cluster.deliver_all().unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n");
+    cluster.pass(TICK_NS).unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "");
+    cluster.ticks(6).unwrap();
+    assert_eq!(cluster.node(primary).hear(session), ":1\r\n", "one of two, at the deadline");
+    cluster.cut.clear();
+    cluster.ticks(10).unwrap();
+    cluster.node(primary).say(session, "WAIT 2 0");
+    cluster.ticks(1).unwrap();
+    assert_eq!(cluster.node(primary).hear(session), ":2\r\n");
+    cluster.node(primary).say(session, "WAITAOF 1 2 0");
+    cluster.ticks(1).unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "*2\r\n:1\r\n:2\r\n");
+    let on_replica = cluster.node(others[1]).open();
+    cluster.node(others[1]).say(on_replica, "WAIT 1 0");
+    cluster.ticks(1).unwrap();
+    assert!(cluster.node(others[1]).hear(on_replica).starts_with("-ERR WAIT cannot be used"));
+}
+
+#[test]
+fn info_and_role_tell_who_is_what_and_who_holds_what() {
+    use ramkeep_engine::MemberFacts;
+    let (mut cluster, primary, session) = serving(9);
+    let replica = cluster.others(primary)[0];
+    for (index, voter) in cluster.voters.clone().into_iter().enumerate() {
+        for node in cluster.nodes.values_mut() {
+            node.shard.introduce(MemberFacts {
+                id: voter.0,
+                name: format!("n{index}"),
+                zone: format!("z{index}"),
+                address: "127.0.0.1".into(),
+                port: 7400 + index as u16,
+                ..MemberFacts::default()
+            });
+        }
+    }
+    cluster.ticks(4).unwrap();
+    let committed = cluster.node(primary).replica().committed().0;
+    let told = cluster.node(primary).ask(session, "INFO replication");
+    assert!(told.contains("role:master\r\nconnected_slaves:2\r\n"), "{told}");
+    assert!(told.contains(&format!("state=online,offset={committed},lag=0")), "{told}");
+    let told = cluster.node(primary).ask(session, "INFO durability");
+    assert!(told.contains("zones:3\r\nzones_needed_for_ok:2\r\nshard_role:primary\r\n"), "{told}");
+    assert!(told.contains("lease_left_ms:") && told.contains("zone=z1,role=engine"), "{told}");
+    let told = cluster.node(primary).ask(session, "ROLE");
+    assert!(told.starts_with("*3\r\n$6\r\nmaster\r\n"), "{told}");
+    let reader = cluster.node(replica).open();
+    let told = cluster.node(replica).ask(reader, "INFO replication");
+    let port = 7400 + cluster.voters.iter().position(|voter| *voter == primary).unwrap();
+    assert!(told.contains("role:slave\r\nmaster_host:127.0.0.1\r\n"), "{told}");
+    assert!(told.contains(&format!("master_port:{port}\r\nmaster_link_status:up\r\n")), "{told}");
+    let told = cluster.node(replica).ask(reader, "ROLE");
+    assert!(told.starts_with("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n"), "{told}");
+}
