@@ -138,13 +138,13 @@ class Bench:
             self.show(f"durable SET c={clients} P={pipeline}", rows, "req/s, p99 ms")
 
     def beside(self):
-        """GET at 1,000 a second beside 50 connections that write as fast as they can."""
+        """GET beside 50 connections that write as fast as they can."""
         rows = {}
         for _ in range(self.options.rounds):
             for name in ("peer, AOF always", "ramkeep"):
                 server = self.start(name)
                 fill(server.port, 10_000)
-                writers = threading.Thread(target=load, args=(server.port, "set", 50, 1, 150_000))
+                writers = threading.Thread(target=load, args=(server.port, "set", 50, 1, 60_000))
                 writers.start()
                 time.sleep(0.2)
                 rows.setdefault(name, []).append(probe(server.port, writers.is_alive))
@@ -199,17 +199,17 @@ class Bench:
 
 
 def probe(port, goes_on, with_worst=False):
-    """Reads one key at a steady rate while `goes_on`; latencies count from the moment a read was due."""
+    """Reads one key about a thousand times a second while `goes_on`, one read at a time."""
     times, step = [], 0.001
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        request, due = encode("GET", "key:000000000001"), time.time()
+        request = encode("GET", "key:000000000001")
         while goes_on():
-            due += step
-            time.sleep(max(0, due - time.time()))
+            time.sleep(step)
+            started = time.time()
             connection.sendall(request)
             connection.recv(1 << 12)
-            times.append((time.time() - due) * 1e3)
+            times.append((time.time() - started) * 1e3)
     times.sort()
     at = lambda share: times[int(len(times) * share)]
     return (at(0.5), at(0.99)) + ((times[-1],) if with_worst else ())
