@@ -65,7 +65,8 @@ impl Outbox {
             self.reply.clear(KEPT_BYTES_MAX);
             self.marks.clear();
             self.sent = 0;
-        } else if self.sent > KEPT_BYTES_MAX {
+        } else if self.sent > KEPT_BYTES_MAX && self.sent >= self.reply.len() / 2 {
+            // At most as much is moved as was sent: a reply of many MiB leaves in one pass.
             self.reply.discard_front(self.sent);
             for mark in &mut self.marks {
                 mark.start = mark.start.saturating_sub(self.sent);
@@ -177,6 +178,23 @@ mod tests {
 
     fn text(bytes: &[u8]) -> String {
         String::from_utf8_lossy(bytes).replace("\r\n", " ")
+    }
+
+    #[test]
+    fn a_long_reply_leaves_piece_by_piece_without_being_moved_each_time() {
+        let (mut gate, mut outbox) = (Gate::default(), Outbox::new(Protocol::Resp2));
+        let long = "x".repeat(KEPT_BYTES_MAX * 10);
+        say(&mut gate, &mut outbox, &long, 0);
+        say(&mut gate, &mut outbox, "later", 1);
+        let mut seen = Vec::new();
+        while !outbox.released(Turn(0)).is_empty() {
+            let piece = outbox.released(Turn(0)).len().min(KEPT_BYTES_MAX);
+            seen.extend_from_slice(&outbox.released(Turn(0))[..piece]);
+            outbox.sent(piece, Turn(0));
+            assert!(outbox.sent <= outbox.reply.len() || outbox.sent <= KEPT_BYTES_MAX);
+        }
+        assert_eq!(text(&seen), format!("+{long} "));
+        assert_eq!(text(outbox.released(Turn(1))), "+later ");
     }
 
     #[test]
