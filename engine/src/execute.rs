@@ -68,8 +68,7 @@ impl Engine {
         now: Now,
     ) -> Turn {
         let reply_start = reply.len();
-        let access = if session.no_touch { None } else { Some(self.access_clock) };
-        self.data.begin(session.database, access);
+        self.data.begin(session.database, !session.no_touch);
         if let (Some(at), Some(index)) = (prepared.key, prepared.command.and_then(Command::first_key)) {
             self.data.set_hint(args.get(index), at);
         }
@@ -310,9 +309,8 @@ fn queue(transaction: &mut Transaction, command: &'static Command, args: Args<'_
 const REPEATED_BYTES_MAX: usize = 128;
 
 fn unknown_command(args: Args<'_>) -> ErrorReply {
-    let name = &args.get(0)[..args.get(0).len().min(REPEATED_BYTES_MAX)];
     let mut text = b"ERR unknown command '".to_vec();
-    text.extend_from_slice(name);
+    text.extend_from_slice(repeated(args.get(0), REPEATED_BYTES_MAX));
     text.extend_from_slice(b"', with args beginning with: ");
     let start = text.len();
     for argument in args.iter().skip(1) {
@@ -321,16 +319,21 @@ fn unknown_command(args: Args<'_>) -> ErrorReply {
             break;
         }
         text.push(b'\'');
-        text.extend_from_slice(&argument[..argument.len().min(room)]);
+        text.extend_from_slice(repeated(argument, room));
         text.extend_from_slice(b"' ");
     }
     ErrorReply::owned(text)
 }
 
+/// What an error repeats of an argument: no more than fits, and up to the first NUL, as Redis does.
+fn repeated(argument: &[u8], bytes_max: usize) -> &[u8] {
+    let shown = &argument[..argument.len().min(bytes_max)];
+    shown.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 fn unknown_subcommand(container: &Command, args: Args<'_>) -> ErrorReply {
-    let name = &args.get(1)[..args.get(1).len().min(REPEATED_BYTES_MAX)];
     let mut text = b"ERR unknown subcommand '".to_vec();
-    text.extend_from_slice(name);
+    text.extend_from_slice(repeated(args.get(1), REPEATED_BYTES_MAX));
     text.extend_from_slice(b"'. Try ");
     text.extend_from_slice(container.name.to_ascii_uppercase().as_bytes());
     text.extend_from_slice(b" HELP.");

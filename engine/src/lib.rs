@@ -59,8 +59,6 @@ pub struct Engine {
     pub random: ChaCha8Rng,
     /// The active expire cycle runs: DEBUG SET-ACTIVE-EXPIRE.
     pub is_active_expire: bool,
-    /// 24 bits written to keys that are read.
-    access_clock: u32,
     is_out_of_memory: bool,
     /// Bytes of effects that the log takes right now: admission, set before every batch.
     pub room_bytes: u64,
@@ -94,7 +92,6 @@ impl Engine {
             actions: Vec::new(),
             random,
             is_active_expire: true,
-            access_clock: 0,
             is_out_of_memory: false,
             room_bytes: u64::MAX,
             sleep_ns: 0,
@@ -117,6 +114,12 @@ impl Engine {
             listpack_value_bytes_max: settings.hash_listpack_value_bytes_max as usize,
             hash_key: self.data.hash_key(),
         };
+        self.data.access.set_frequency(settings.maxmemory_policy.counts_frequency().then_some(
+            data::Frequency {
+                log_factor: settings.lfu_log_factor,
+                decay_minutes: settings.lfu_decay_minutes,
+            },
+        ));
         let slow_ns = settings
             .slowlog_slower_than_us
             .map_or(u64::MAX, |microseconds| microseconds.saturating_mul(1000));
@@ -146,12 +149,12 @@ impl Engine {
     /// Sets the times that lookups use, before a batch. `shard_ms` is shard time.
     pub fn set_time(&mut self, now: time::Now, shard_ms: i64) {
         self.data.set_now_ms(shard_ms);
-        self.access_clock = (now.monotonic_ns / 1_000_000_000) as u32 & 0x00ff_ffff;
+        self.set_access_time(now);
     }
 
-    /// Seconds since the key was last touched: OBJECT IDLETIME.
-    pub fn idle_seconds(&self, access: u32) -> u32 {
-        self.access_clock.wrapping_sub(access) & 0x00ff_ffff
+    /// Sets the time that keys are marked with: before a batch and before effects are applied.
+    pub fn set_access_time(&mut self, now: time::Now) {
+        self.data.access.set_seconds(now.monotonic_ns / 1_000_000_000);
     }
 }
 

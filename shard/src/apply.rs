@@ -116,6 +116,7 @@ impl Shard {
         let payload =
             Payload::decode(&entry.payload).map_err(|error| ReplayError::Payload { position, error })?;
         self.clock.observe(payload.shard_ms, now);
+        self.engine.set_access_time(now);
         self.has_genesis = true;
         let outcome = if payload.is_last && !self.parts.is_inside() {
             self.engine.data.apply(payload.effects)

@@ -22,6 +22,8 @@ pub struct EntryHandle<'d> {
     pub(super) database: u8,
     pub(super) key: &'d [u8],
     pub(super) at: KeyHash,
+    /// Access mark of the key if it is new.
+    pub(super) fresh_mark: u32,
     pub(super) hash_limits: HashLimits,
 }
 
@@ -72,7 +74,9 @@ impl<'d> EntryHandle<'d> {
             }
             Place::Vacant(vacant) => {
                 let at_ms = if let Expiry::At(at_ms) = expiry { Some(at_ms) } else { None };
-                vacant.insert_string(value, at_ms)
+                let place = vacant.insert_string(value, at_ms);
+                place.entry().touch(self.fresh_mark);
+                place
             }
         };
         self.place = Some(Place::Occupied(place));
@@ -168,7 +172,10 @@ impl StringHandle<'_> {
             }
             Place::Vacant(vacant) => {
                 let mut digits = [0; 20];
-                vacant.insert_string(crate::number::integer::format(value, &mut digits), None)
+                let text = crate::number::integer::format(value, &mut digits);
+                let place = vacant.insert_string(text, None);
+                place.entry().touch(self.0.fresh_mark);
+                place
             }
         };
         self.0.place = Some(Place::Occupied(place));
@@ -217,7 +224,9 @@ impl StringHandle<'_> {
             Place::Vacant(vacant) => {
                 let mut string = ChunkedBytes::default();
                 change(&mut string);
-                vacant.insert_value(Value::String(string), None)
+                let place = vacant.insert_value(Value::String(string), None);
+                place.entry().touch(self.0.fresh_mark);
+                place
             }
         };
         self.0.place = Some(Place::Occupied(place));
@@ -258,7 +267,9 @@ impl HashHandle<'_> {
             Place::Vacant(vacant) => {
                 let mut hash = Hash::new();
                 let is_new = hash.set(field, value, &limits);
-                (vacant.insert_value(Value::Hash(hash), None), is_new)
+                let place = vacant.insert_value(Value::Hash(hash), None);
+                place.entry().touch(self.0.fresh_mark);
+                (place, is_new)
             }
         };
         self.0.place = Some(Place::Occupied(place));

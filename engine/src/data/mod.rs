@@ -6,6 +6,7 @@
 //!
 //! Invariant: every change goes through a mutator, and `apply(effects, before) == after`.
 
+mod access;
 mod apply;
 mod handle;
 mod recorder;
@@ -16,6 +17,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use access::{AccessClock, Frequency};
 pub use apply::ApplyError;
 pub use handle::{EntryHandle, HashHandle, StringHandle};
 pub use uncommitted::Turn;
@@ -60,8 +62,9 @@ pub struct Data {
     pub may_log: bool,
     /// The number of the database that lookups go to.
     database: u8,
-    /// 24-bit access clock written to keys that are read; `None` leaves them alone (NO-TOUCH).
-    access: Option<u32>,
+    pub access: AccessClock,
+    /// Keys that the running command uses are marked; not so under NO-TOUCH.
+    marks_use: bool,
     hint: Option<Hint>,
     pub hash_limits: HashLimits,
     pub stats: DataStats,
@@ -76,7 +79,8 @@ impl Data {
             now_ms: 0,
             may_log: true,
             database: 0,
-            access: None,
+            access: AccessClock::default(),
+            marks_use: true,
             hint: None,
             hash_limits: HashLimits { listpack_entries_max: 128, listpack_value_bytes_max: 64, hash_key },
             stats: DataStats::default(),
@@ -84,9 +88,9 @@ impl Data {
     }
 
     /// Starts a command of a session: the database it works in and how it touches keys.
-    pub fn begin(&mut self, database: u8, access: Option<u32>) {
+    pub fn begin(&mut self, database: u8, marks_use: bool) {
         self.database = database;
-        self.access = access;
+        self.marks_use = marks_use;
         self.hint = None;
         self.recorder.uncommitted.begin();
     }
@@ -202,8 +206,8 @@ impl Data {
         match found {
             Some(entry) => {
                 self.stats.keyspace_hits += 1;
-                if let Some(access) = self.access {
-                    entry.touch(access);
+                if self.marks_use {
+                    entry.touch(self.access.used(entry.access()));
                 }
             }
             None => self.stats.keyspace_misses += 1,
@@ -238,10 +242,21 @@ impl Data {
             let is_gone = self.expire(at, key);
             assert!(is_gone, "admission lets no write in that may not log");
         }
-        let access = self.access;
-        let handle = self.handle(at, key);
-        if let (Some(entry), Some(access)) = (handle.entry(), access) {
-            entry.touch(access);
+        // Built here and not by `handle`, so that the access clock stays free to be asked.
+        let fresh_mark = self.access.fresh();
+        let handle = EntryHandle {
+            place: Some(self.databases[usize::from(self.database)].place(at, key)),
+            recorder: &mut self.recorder,
+            database: self.database,
+            key,
+            at,
+            fresh_mark,
+            hash_limits: self.hash_limits,
+        };
+        if self.marks_use
+            && let Some(entry) = handle.entry()
+        {
+            entry.touch(self.access.used(entry.access()));
         }
         handle
     }
@@ -253,6 +268,7 @@ impl Data {
             database: self.database,
             key,
             at,
+            fresh_mark: self.access.fresh(),
             hash_limits: self.hash_limits,
         }
     }
@@ -279,6 +295,7 @@ impl Data {
         let entry =
             self.databases[usize::from(from_database)].get(from_at, from).expect("the caller saw the key");
         let copy = entry.clone().with_key(to);
+        copy.touch(self.access.fresh());
         let target = &mut self.databases[usize::from(to_database)];
         self.recorder.before(to_database, to, target.get(to_at, to));
         target.insert(to_at, copy);

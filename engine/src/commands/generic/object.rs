@@ -65,25 +65,28 @@ fn idletime(call: &mut Call<'_>) -> Result {
     if call.engine.config.settings().maxmemory_policy.counts_frequency() {
         return Err(IDLE_TIME_NOT_TRACKED);
     }
-    call.reply.integer(i64::from(call.engine.idle_seconds(access)));
+    call.reply.integer(i64::from(call.engine.data.access.idle_seconds(access)));
     Ok(())
 }
 
-/// How often keys are used is not counted, whatever the policy: an existing key gets the error.
 fn freq(call: &mut Call<'_>) -> Result {
-    if examine(call, call.arg(2), |_| ()).is_some() {
-        return Err(FREQUENCY_NOT_TRACKED);
+    match examine(call, call.arg(2), Entry::access) {
+        Some(access) => {
+            let counter = call.engine.data.access.counter(access).ok_or(FREQUENCY_NOT_TRACKED)?;
+            call.reply.integer(i64::from(counter));
+        }
+        None => call.reply.null(),
     }
-    call.reply.null();
     Ok(())
 }
 
-const HELP: [&str; 13] = [
+const HELP: [&str; 14] = [
     "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ENCODING <key>",
     "    Tells the form in which the value at <key> is stored.",
     "FREQ <key>",
-    "    An error for every key: how often keys are used is not counted.",
+    "    Tells how often <key> is used, on a logarithmic scale from 0 to 255. Only under",
+    "    an LFU maxmemory policy.",
     "IDLETIME <key>",
     "    Tells how many seconds ago <key> was last used. Not under an LFU maxmemory",
     "    policy.",
@@ -142,7 +145,71 @@ mod tests {
             (error) ERR unknown subcommand 'FOO'. Try OBJECT HELP.
             "#,
         );
-        assert_eq!(Bench::new().run(0, "OBJECT HELP").lines().count(), 13);
+        assert_eq!(Bench::new().run(0, "OBJECT HELP").lines().count(), 14);
+    }
+
+    #[test]
+    fn frequency_is_counted_under_a_policy_that_asks_for_it() {
+        let mut bench = Bench::new();
+        bench.check(
+            "
+            > CONFIG SET maxmemory-policy allkeys-lfu
+            OK
+            > SET k v
+            OK
+            > OBJECT FREQ k
+            (integer) 5
+            > GET k
+            \"v\"
+            > OBJECT FREQ k
+            (integer) 6
+            +120000ms
+            > OBJECT FREQ k
+            (integer) 4
+            > CLIENT NO-TOUCH on
+            OK
+            > GET k
+            \"v\"
+            > OBJECT FREQ k
+            (integer) 4
+            > OBJECT FREQ none
+            (nil)
+            ",
+        );
+        assert!(
+            bench.run(0, "OBJECT IDLETIME k").starts_with("(error) ERR An LFU maxmemory policy is selected")
+        );
+    }
+
+    #[test]
+    fn a_new_key_has_just_been_used() {
+        check(
+            "
+            +7000ms
+            > CLIENT NO-TOUCH on
+            OK
+            > SET a v
+            OK
+            > INCR b
+            (integer) 1
+            > APPEND c v
+            (integer) 1
+            > HSET d f v
+            (integer) 1
+            > COPY a e
+            (integer) 1
+            > OBJECT IDLETIME a
+            (integer) 0
+            > OBJECT IDLETIME b
+            (integer) 0
+            > OBJECT IDLETIME c
+            (integer) 0
+            > OBJECT IDLETIME d
+            (integer) 0
+            > OBJECT IDLETIME e
+            (integer) 0
+            ",
+        );
     }
 
     #[test]

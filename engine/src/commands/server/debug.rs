@@ -151,7 +151,7 @@ fn object(call: &mut Call<'_>) -> Result {
     } else {
         format!(" serializedlength:{bytes}")
     };
-    let idle = call.engine.idle_seconds(access);
+    let idle = call.engine.data.access.idle_seconds(access);
     call.reply.simple(&format!(
         "Value at:0x0 refcount:1 encoding:{encoding}{length} lru:{access} lru_seconds_idle:{idle}"
     ));
