@@ -49,8 +49,12 @@ impl Asked {
         Ok(Asked { start, end, unit })
     }
 
-    /// The bits meant in a string of so many bytes; `None` when there are none.
-    fn bits(&self, length_bytes: usize) -> Option<Range<usize>> {
+    /// The bits meant in a string of so many bytes, cut by `clamp`; `None` when there are none.
+    fn bits(
+        &self,
+        length_bytes: usize,
+        clamp: fn(i64, i64, usize) -> Option<Range<usize>>,
+    ) -> Option<Range<usize>> {
         let end = self.end.unwrap_or(-1);
         match self.unit {
             Unit::Bits => clamp(self.start, end, length_bytes * 8),
@@ -68,7 +72,7 @@ pub const BITCOUNT: Command = Command::read("bitcount", at_least(1), bitcount)
 fn bitcount(call: &mut Call<'_>) -> Result {
     let asked = Asked::read(call, 2)?;
     let string = call.engine.data.read_string(call.args.get(1))?;
-    let count = string.and_then(|string| Some(count_ones(string, asked.bits(string.len())?)));
+    let count = string.and_then(|string| Some(count_ones(string, asked.bits(string.len(), clamp)?)));
     call.reply.integer(count.unwrap_or(0) as i64);
     Ok(())
 }
@@ -114,7 +118,7 @@ fn bitpos(call: &mut Call<'_>) -> Result {
     let position = match call.engine.data.read_string(call.args.get(1))? {
         // A string that is not there is zeros without an end.
         None => (!is_set).then_some(0),
-        Some(string) => asked.bits(string.len()).and_then(|bits| {
+        Some(string) => asked.bits(string.len(), clamp_each).and_then(|bits| {
             let behind = bits.end;
             // Without an end the zeros that follow every string count too.
             find(string, bits, is_set).or((!is_set && asked.end.is_none()).then_some(behind))
@@ -122,6 +126,15 @@ fn bitpos(call: &mut Call<'_>) -> Result {
     };
     call.reply.integer(position.map_or(-1, |position| position as i64));
     Ok(())
+}
+
+/// A range whose ends each count from the end of the string when negative, and from its start when that is
+/// still before it. Unlike BITCOUNT, BITPOS finds something between -1 and -2 in a string of one byte.
+fn clamp_each(start: i64, end: i64, length: usize) -> Option<Range<usize>> {
+    let length = length as i64;
+    let from_start = |index: i64| if index < 0 { index.saturating_add(length).max(0) } else { index };
+    let (start, end) = (from_start(start), from_start(end).min(length - 1));
+    (start <= end).then(|| start as usize..end as usize + 1)
 }
 
 /// The first bit of this kind among some bits of a string.
