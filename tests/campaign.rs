@@ -13,7 +13,7 @@ use ramkeep_tests::cargo;
 use ramkeep_tests::tools;
 
 /// Seeds that a run without options must at least report; fewer would mean that it hardly ran.
-const SEEDS_MIN: u64 = 10;
+const SEEDS_MIN: u64 = 60;
 /// The seed that is run in two processes.
 const TRACED_SEED: &str = "20260101";
 
