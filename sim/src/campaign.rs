@@ -5,6 +5,8 @@ pub mod options;
 #[cfg(madsim)]
 mod client;
 #[cfg(madsim)]
+mod cluster;
+#[cfg(madsim)]
 mod damage;
 #[cfg(madsim)]
 pub mod node;

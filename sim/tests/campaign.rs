@@ -1,7 +1,7 @@
 //! Campaigns: many seeds of one node under attack, the seeded bugs that they must find, and determinism.
 //!
 //! `SIM_SEEDS=n` runs more seeds, `SIM_SECONDS=n` as many as fit, `SIM_FIRST=n` begins there, `SIM_SEED=n` replays one
-//! (with `SIM_DAMAGE=1` one of the damage campaign), `SIM_MS=n` sets the simulated time of each, `SIM_TRACE=1` prints
+//! (with `SIM_DAMAGE=1` or `SIM_CLUSTER=1` one of those campaigns), `SIM_MS=n` sets the simulated time of each, `SIM_TRACE=1` prints
 //! each seed's trace hash, `SIM_HISTORY=FILE` writes the last seed's history.
 #![cfg(any(madsim, feature = "sim"))]
 #![allow(clippy::disallowed_methods, reason = "a test reads its settings and writes its report")]
@@ -21,6 +21,14 @@ mod under_madsim {
 
     const SEEDS: u64 = 60;
     const DAMAGE_SEEDS: u64 = 30;
+    const CLUSTER_SEEDS: u64 = 40;
+    /// States that a cluster campaign must come to.
+    const REACHED: [&str; 4] = [
+        "took up leadership",
+        "deposed and frozen",
+        "frozen, then all was committed",
+        "no lease, with replies withheld",
+    ];
     const DURATION_MS: u64 = 10_000;
     const SEEDS_PER_BUG_MAX: u64 = 100;
     const FIRST_SEED: u64 = 1;
@@ -38,7 +46,11 @@ mod under_madsim {
     }
 
     fn tell_failure(options: &Options, verdict: &Verdict) {
-        let purpose = if options.purpose == Purpose::Detect { "SIM_DAMAGE=1 " } else { "" };
+        let purpose = match options.purpose {
+            Purpose::Survive => "",
+            Purpose::Detect => "SIM_DAMAGE=1 ",
+            Purpose::Cluster => "SIM_CLUSTER=1 ",
+        };
         println!("failed seed {}; replay: {purpose}SIM_SEED={} cargo sim", options.seed, options.seed);
         println!("{options}\ntrace hash: {:016x}", verdict.trace_hash);
         verdict.complaints.iter().for_each(|complaint| println!("{complaint}"));
@@ -55,6 +67,8 @@ mod under_madsim {
         faults: BTreeMap<String, u64>,
         /// Runs in which damage was found, by the kind of damage.
         detected: BTreeMap<&'static str, u64>,
+        /// Rare states and how often there were.
+        reached: BTreeMap<&'static str, u64>,
     }
 
     impl Tally {
@@ -66,6 +80,9 @@ mod under_madsim {
             self.answered += verdict.answered;
             for (fault, count) in &verdict.faults {
                 *self.faults.entry(fault.clone()).or_default() += count;
+            }
+            for (state, count) in &verdict.reached {
+                *self.reached.entry(state).or_default() += count;
             }
             if let Some(why) = &verdict.detected {
                 let kinds = Fault::DETECTED.iter().filter(|fault| options.has(**fault));
@@ -101,42 +118,64 @@ mod under_madsim {
 
     fn report(name: &str, tally: &Tally) {
         println!(
-            "{name}: {} seeds, {} calls answered, faults {:?}, detected {:?}, {} failed",
-            tally.seeds, tally.answered, tally.faults, tally.detected, tally.failed
+            "{name}: {} seeds, {} calls answered, faults {:?}, detected {:?}, reached {:?}, {} failed",
+            tally.seeds, tally.answered, tally.faults, tally.detected, tally.reached, tally.failed
         );
         assert_eq!(tally.failed, 0, "seeds failed; the lines above replay them");
     }
 
-    #[test]
-    fn campaigns_find_nothing() {
-        if is_set("SIM_DAMAGE") {
-            return;
+    /// Whether a campaign is meant: all are, unless one seed of one of them is replayed or a kind is asked for.
+    fn is_meant(purpose: Purpose) -> bool {
+        match (is_set("SIM_DAMAGE"), is_set("SIM_CLUSTER"), setting("SIM_SEED").is_some()) {
+            (false, false, false) => true,
+            (false, false, true) => purpose == Purpose::Survive,
+            (damage, cluster, _) => {
+                (damage && purpose == Purpose::Detect) || (cluster && purpose == Purpose::Cluster)
+            }
         }
+    }
+
+    fn play(name: &str, purpose: Purpose, count: u64) -> Tally {
         let mut tally = Tally::default();
         let began = Instant::now();
-        for seed in seeds(SEEDS) {
-            let options = options(seed, Purpose::Survive);
+        for seed in seeds(count) {
+            let options = options(seed, purpose);
             tally.add(&options, &run(&options, Bugs::default()));
         }
         let simulated_s = tally.seeds * setting("SIM_MS").unwrap_or(DURATION_MS) / 1000;
-        println!("{simulated_s} simulated seconds in {:.1} s", began.elapsed().as_secs_f64());
-        report("campaign", &tally);
-        assert!(tally.answered > 50 * tally.seeds, "idle runs test nothing");
+        println!("{name}: {simulated_s} simulated seconds in {:.1} s", began.elapsed().as_secs_f64());
+        report(name, &tally);
+        tally
+    }
+
+    #[test]
+    fn campaigns_find_nothing() {
+        if is_meant(Purpose::Survive) {
+            let tally = play("campaign", Purpose::Survive, SEEDS);
+            assert!(tally.answered > 50 * tally.seeds, "idle runs test nothing");
+        }
+    }
+
+    /// Nothing acknowledged is lost, nobody sees what is not durable, and three zones serve again once they can.
+    #[test]
+    fn three_zones_lose_nothing() {
+        if is_meant(Purpose::Cluster) {
+            let tally = play("cluster campaign", Purpose::Cluster, CLUSTER_SEEDS);
+            assert!(tally.answered > 50 * tally.seeds, "idle runs test nothing");
+            for state in REACHED {
+                let is_reached = tally.reached.contains_key(state);
+                assert!(is_reached || tally.seeds < CLUSTER_SEEDS, "no run came to: {state}");
+            }
+        }
     }
 
     /// What one node cannot survive it finds: it refuses to serve, or answers rightly.
     #[test]
     fn damage_is_never_served() {
-        let is_replayed = setting("SIM_SEED").is_some();
-        if is_replayed && !is_set("SIM_DAMAGE") {
+        if !is_meant(Purpose::Detect) {
             return;
         }
-        let mut tally = Tally::default();
-        for seed in seeds(DAMAGE_SEEDS) {
-            let options = options(seed, Purpose::Detect);
-            tally.add(&options, &run(&options, Bugs::default()));
-        }
-        report("damage campaign", &tally);
+        let tally = play("damage campaign", Purpose::Detect, DAMAGE_SEEDS);
         for fault in [Fault::BitRot, Fault::ReadError, Fault::MisdirectedWrite] {
             let is_found = tally.detected.contains_key(fault.name());
             assert!(is_found || tally.seeds < DAMAGE_SEEDS, "{} was never met", fault.name());
@@ -145,7 +184,9 @@ mod under_madsim {
 
     #[test]
     fn the_same_seed_runs_the_same_way_twice() {
-        for (seed, purpose) in [(3, Purpose::Survive), (11, Purpose::Survive), (5, Purpose::Detect)] {
+        let seeds =
+            [(3, Purpose::Survive), (11, Purpose::Survive), (5, Purpose::Detect), (2, Purpose::Cluster)];
+        for (seed, purpose) in seeds {
             let hashes = [(); 2].map(|()| run(&options(seed, purpose), Bugs::default()).trace_hash);
             assert_eq!(hashes[0], hashes[1], "seed {seed}");
         }
@@ -191,7 +232,7 @@ mod under_madsim {
     /// Every bug that we know how to make is found, or the campaign proves nothing.
     #[test]
     fn seeded_bugs_are_found() {
-        if setting("SIM_SEED").is_some() {
+        if setting("SIM_SEED").is_some() || is_set("SIM_DAMAGE") || is_set("SIM_CLUSTER") {
             return;
         }
         let mut missed = Vec::new();

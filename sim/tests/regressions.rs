@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ramkeep_net::{Conn, Host, World, WorldOptions, simulate, sleep};
-use ramkeep_sim::campaign::node::{Bugs, PORT, serve};
+use ramkeep_sim::campaign::node::{Bugs, PORT, Place, serve};
 use ramkeep_sim::campaign::options::{Options, Purpose};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -19,7 +19,10 @@ fn scene<F: Future<Output = ()> + 'static>(body: impl FnOnce(World) -> F + Send)
 fn start(world: &World, node: ramkeep_net::NodeId) {
     world.start(node, |host| async move {
         let options = Options::draw(1, 1_000, Purpose::Survive);
-        assert!(serve(host, &options, Bugs::default()).await.is_ok(), "the node starts");
+        assert!(
+            serve(host, &options, Bugs::default(), Place::Alone, |_| {}).await.is_ok(),
+            "the node starts"
+        );
     });
 }
 

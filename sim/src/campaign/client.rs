@@ -36,6 +36,8 @@ pub(super) type SharedRef = Rc<RefCell<Shared>>;
 /// Of a thousand pipelines, how many a client abandons half written where that fault is on.
 const HALF_PIPELINES_PER_MILLE: u32 = 20;
 
+const HALF_PIPELINE: &str = "half a pipeline";
+
 /// A connection with the calls that are under way on it.
 struct Session<'a> {
     host: &'a Host,
@@ -46,15 +48,23 @@ struct Session<'a> {
     connection: u64,
     pipeline: u64,
     calls: BTreeMap<u64, Call>,
+    /// The node has said that it cannot serve now.
+    is_refused: bool,
 }
 
-/// Makes calls until the run is over.
-pub(super) async fn run(host: Host, shared: SharedRef, options: Rc<Options>, address: SocketAddr) {
+/// What a node says that is not, or not now, the primary.
+const NOT_HERE: &[&str] = &["NOQUORUM", "LOADING", "READONLY", "MASTERDOWN", "MOVED", "MISCONF"];
+
+/// Makes calls until the run is over, at whichever of the addresses there is a primary.
+pub(super) async fn run(host: Host, shared: SharedRef, options: Rc<Options>, addresses: Vec<SocketAddr>) {
     let mut rng = host.rng("client");
     let mut process = shared.borrow_mut().recorder.new_process();
+    let mut at = 0;
     while !shared.borrow().is_over {
+        let address = addresses[at % addresses.len()];
         let connecting = timeout(Duration::from_millis(options.client_timeout_ms), host.connect(address));
         let Ok(Ok(conn)) = connecting.await else {
+            at += 1;
             sleep(Duration::from_millis(between(&mut rng, 5, 100))).await;
             continue;
         };
@@ -68,16 +78,20 @@ pub(super) async fn run(host: Host, shared: SharedRef, options: Rc<Options>, add
             connection,
             pipeline: 0,
             calls: BTreeMap::new(),
+            is_refused: false,
         };
-        let reason = session.talk(&options, &mut rng).await;
+        let reason = session.talk(&options, &mut rng, addresses.len() > 1).await;
         process = session.end(reason);
+        if reason != HALF_PIPELINE {
+            at += 1;
+        }
         sleep(Duration::from_millis(between(&mut rng, 0, 50))).await;
     }
 }
 
 impl Session<'_> {
     /// Makes calls until the connection breaks or the run is over; gives why.
-    async fn talk(&mut self, options: &Options, rng: &mut ChaCha8Rng) -> &'static str {
+    async fn talk(&mut self, options: &Options, rng: &mut ChaCha8Rng, has_others: bool) -> &'static str {
         let patience = Duration::from_millis(options.client_timeout_ms);
         while !self.shared.borrow().is_over {
             let calls = {
@@ -91,9 +105,10 @@ impl Session<'_> {
                 if let Ok(count) = self.conn.try_write(&self.client.unsent()[..part]) {
                     self.client.sent(count);
                 }
-                return "half a pipeline";
+                return HALF_PIPELINE;
             }
             match timeout(patience, self.exchange()).await {
+                Ok(Ok(())) if self.is_refused && has_others => return "refused",
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return "reset",
                 Err(_) => return "timeout",
@@ -149,6 +164,8 @@ impl Session<'_> {
             let call = self.calls.remove(&id).expect("a call ends once");
             let outcome = call.outcome(&end);
             is_unknown |= outcome.status == crate::history::Status::Info;
+            let is_not_here = |error: &String| NOT_HERE.iter().any(|text| error.contains(text));
+            self.is_refused |= outcome.error.as_ref().is_some_and(is_not_here);
             let now_ns = self.now_ns();
             let mut shared = self.shared.borrow_mut();
             shared.answered += u64::from(outcome.is_ok());
@@ -195,6 +212,7 @@ pub(super) async fn read_all(
         connection,
         pipeline: 0,
         calls: BTreeMap::new(),
+        is_refused: false,
     };
     for call in calls {
         session.queue(vec![call]);

@@ -3,7 +3,7 @@
 //! Lives here: its settings, its start as the binary does it, and why it ended.
 //! Not here: when it is started and killed (`run`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use ramkeep_engine::NodeFacts;
@@ -11,11 +11,14 @@ use ramkeep_engine::config::Config;
 use ramkeep_engine::time::Now;
 use ramkeep_log::Mutants;
 use ramkeep_net::Host;
+use ramkeep_server::founding::FoundingError;
+use ramkeep_server::node::Node;
 use ramkeep_server::start;
 
 use super::options::Options;
 
 pub const PORT: u16 = 6379;
+const PEER_PORT: u16 = 7379;
 /// A turn ends here: small, so that several entries are under way.
 const TURN_BYTES_MAX: usize = 4 << 10;
 /// Segments below this would not hold a turn and the room wanted before it.
@@ -41,14 +44,58 @@ pub enum End {
 impl From<start::StartError> for End {
     fn from(error: start::StartError) -> End {
         match error {
-            start::StartError::Directory(_) => End::Disk(error.to_string()),
+            start::StartError::Directory(_)
+            | start::StartError::PeerPort(_)
+            | start::StartError::Founding(FoundingError::Disk(_)) => End::Disk(error.to_string()),
             _ => End::Damage(error.to_string()),
         }
     }
 }
 
-/// The node's process: as the binary starts it, on the simulated host.
-pub async fn serve(host: Host, options: &Options, bugs: Bugs) -> Result<(), End> {
+/// What the node is to others.
+#[derive(Clone, Debug)]
+pub enum Place {
+    Alone,
+    /// One of these, by its index; each in a zone of its own.
+    Member {
+        index: usize,
+        members: Rc<Vec<IpAddr>>,
+    },
+}
+
+/// Name of a member, and of its zone.
+pub fn name(index: usize) -> &'static str {
+    ["a", "b", "c", "d", "e"][index]
+}
+
+impl Place {
+    fn configure(&self, config: &mut Config) {
+        let Place::Member { index, members } = self else { return };
+        let mut words: Vec<Vec<u8>> = Vec::new();
+        for (index, address) in members.iter().enumerate() {
+            let (name, peer, client) = (name(index), PEER_PORT, PORT);
+            let line = format!("{name} {name} engine {address}:{peer} {address}:{client}");
+            words.extend(line.split(' ').map(|word| word.as_bytes().to_vec()));
+        }
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let mut set = |name: &str, words: &[&[u8]]| {
+            config.set_at_start(name, words).expect("settings of a run are legal");
+        };
+        set("node-name", &[name(*index).as_bytes()]);
+        set("cluster-id", &[b"simulated"]);
+        set("peer-secret", &[b"a secret of simulated nodes"]);
+        set("member", &words);
+    }
+}
+
+/// The node's process: as the binary starts it, on the simulated host. `built` may look at it from then on.
+pub async fn serve(
+    host: Host,
+    options: &Options,
+    bugs: Bugs,
+    place: Place,
+    built: impl FnOnce(&Rc<Node>),
+) -> Result<(), End> {
     let mut config = Config::new();
     let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).to_string();
     let settings: [(&str, &[u8]); 4] = [
@@ -61,6 +108,7 @@ pub async fn serve(host: Host, options: &Options, bugs: Bugs) -> Result<(), End>
     for (name, value) in settings {
         config.set_at_start(name, &[value]).expect("settings of a run are legal");
     }
+    place.configure(&mut config);
     let clock = host.clock();
     let started_at = Now { monotonic_ns: clock.monotonic_ns(), wall_us: clock.wall_us() };
     let start_options = start::Options {
@@ -78,9 +126,11 @@ pub async fn serve(host: Host, options: &Options, bugs: Bugs) -> Result<(), End>
     };
     let directory = Rc::new(start::open(&host, &start_options).await?);
     let node = start::build(&host, &directory, start_options).await?;
+    built(&node);
     let address = SocketAddr::new([0, 0, 0, 0].into(), PORT);
     let Ok(listener) = host.listen(address, 64) else { return Ok(()) };
     start::spawn_tasks(&node, &directory, vec![listener]);
+    start::connect(&node, &directory).await?;
     let report = start::recover(&node, &directory, bugs.log).await?;
     host.trace("recovered", &[report.frames, report.cut_bytes, report.rewritten_frames]);
     // A fenced node serves nothing: its process ends.

@@ -23,6 +23,8 @@ pub enum Purpose {
     Survive,
     /// Faults that damage what was acknowledged: the node may refuse to serve, but never answers wrongly.
     Detect,
+    /// Three nodes in three zones: everything acknowledged survives, and they serve again once all is healed.
+    Cluster,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +54,18 @@ pub enum Fault {
     SyncError,
     /// One write is cut short with an error.
     TornWrite,
+    /// The primary's process ends.
+    PrimaryKill,
+    /// All machines lose their power at once.
+    AllDown,
+    /// One node and the others do not hear each other, with or without the clients' zone.
+    Partition,
+    /// Some direction between two nodes is cut.
+    OneWayCut,
+    /// What is sent from one node to another is held for a while.
+    Stall,
+    /// A process stands still and goes on later, as after SIGSTOP.
+    Pause,
     /// A bit of what was acknowledged flips, at rest.
     BitRot,
     /// A sector of what was acknowledged cannot be read any more.
@@ -67,6 +81,26 @@ impl Fault {
         Fault::Kill,
         Fault::PowerLoss,
         Fault::RestartLoop,
+        Fault::ClockJump,
+        Fault::ClockDrift,
+        Fault::Reset,
+        Fault::HalfPipeline,
+        Fault::ClientTimeout,
+        Fault::SlowDisk,
+        Fault::DiskFull,
+        Fault::SyncError,
+        Fault::TornWrite,
+    ];
+
+    pub const CLUSTER: &[Fault] = &[
+        Fault::Kill,
+        Fault::PrimaryKill,
+        Fault::PowerLoss,
+        Fault::AllDown,
+        Fault::Partition,
+        Fault::OneWayCut,
+        Fault::Stall,
+        Fault::Pause,
         Fault::ClockJump,
         Fault::ClockDrift,
         Fault::Reset,
@@ -95,6 +129,12 @@ impl Fault {
             Fault::DiskFull => "disk-full",
             Fault::SyncError => "sync-error",
             Fault::TornWrite => "torn-write",
+            Fault::PrimaryKill => "primary-kill",
+            Fault::AllDown => "all-down",
+            Fault::Partition => "partition",
+            Fault::OneWayCut => "one-way-cut",
+            Fault::Stall => "stall",
+            Fault::Pause => "pause",
             Fault::BitRot => "bit-rot",
             Fault::ReadError => "read-error",
             Fault::LyingSync => "lying-sync",
@@ -151,6 +191,9 @@ pub struct Options {
     pub sectors_kept_per_mille: u32,
 }
 
+/// Simulated time that a cluster takes after its last fault, at most.
+const CLUSTER_END_MS_MAX: u64 = 180_000;
+
 /// Streams of the seed; a number is never reused for something else.
 const STREAM_WORKLOAD: u64 = 1;
 const STREAM_FAULTS: u64 = 2;
@@ -173,7 +216,9 @@ impl Options {
         let faults = draw_faults(&mut stream(seed, STREAM_FAULTS), purpose);
         let has = |fault: Fault| faults.iter().any(|rate| rate.fault == fault);
         let jump_ms = *pick(clock, &[20, 500, 5_000, 3_600_000]);
-        let drift_ppm = between(clock, 0, 200_000) as i64 - 100_000;
+        // The lease allows for clocks that differ by 2 %; a node alone has no lease that others could end.
+        let drift_ppm_max = if purpose == Purpose::Cluster { 10_000 } else { 100_000 };
+        let drift_ppm = between(clock, 0, 2 * drift_ppm_max) as i64 - drift_ppm_max as i64;
         let slowest_us = *pick(disk, &[200, 2_000, 20_000]);
         let farthest_us = *pick(network, &[100, 1_000, 30_000]);
         let mix = draw_mix(workload);
@@ -207,7 +252,12 @@ impl Options {
     pub fn limits(&self) -> Limits {
         // A deadline moves by every jump, and by the drift over its own length.
         let drift_ns = self.mix.ttl_ms_max * self.clock_drift_ppm.unsigned_abs();
-        let error_ns = self.clock_jump_ms_total_max * 1_000_000 + drift_ns;
+        let mut error_ns = self.clock_jump_ms_total_max * 1_000_000 + drift_ns;
+        if self.purpose == Purpose::Cluster {
+            // A new primary's clock may have gone another way since the start, and been moved the other way.
+            let run_ms = self.duration_ms + CLUSTER_END_MS_MAX;
+            error_ns = 2 * error_ns + 2 * run_ms * self.clock_drift_ppm.unsigned_abs();
+        }
         Limits { clock_error: ClockError { early_ns: error_ns, late_ns: error_ns }, ..Limits::default() }
     }
 
@@ -220,8 +270,11 @@ impl Options {
 /// a few of them together, or one very often, can show.
 fn draw_faults(rng: &mut ChaCha8Rng, purpose: Purpose) -> Vec<FaultRate> {
     let mut faults = Vec::new();
-    for &fault in Fault::SURVIVED {
-        let interval_ms = *pick(rng, &[300, 1_000, 4_000, 15_000]);
+    let is_cluster = purpose == Purpose::Cluster;
+    for &fault in if is_cluster { Fault::CLUSTER } else { Fault::SURVIVED } {
+        // An election takes a second: a cluster that is hit more often than that does nothing else.
+        let interval_ms =
+            *pick(rng, if is_cluster { &[2_000, 5_000, 15_000] } else { &[300, 1_000, 4_000, 15_000] });
         if chance(rng, 500) {
             faults.push(FaultRate { fault, interval_ms });
         }
@@ -259,6 +312,7 @@ impl fmt::Display for Options {
         let purpose = match self.purpose {
             Purpose::Survive => "survive",
             Purpose::Detect => "detect",
+            Purpose::Cluster => "cluster",
         };
         write!(f, "seed={} purpose={purpose} duration_ms={}", self.seed, self.duration_ms)?;
         let mix = &self.mix;

@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::client::{self, Shared, SharedRef};
 use super::damage;
-use super::node::{Bugs, End, PORT, serve};
+use super::node::{Bugs, End, PORT, Place, serve};
 use super::options::{Fault, Options, Purpose};
 use crate::checker::{Report, check};
 use crate::history::{ClockKind, Header, History, Recorder, Source, VERSION};
@@ -24,9 +24,9 @@ use crate::random::{between, chance};
 use crate::workload::Workloads;
 
 /// After the last fault the node must serve within this.
-const HEALED_MS_MAX: u64 = 30_000;
+pub(super) const HEALED_MS_MAX: u64 = 30_000;
 /// The whole final read takes no longer.
-const FINAL_READ_S_MAX: u64 = 120;
+pub(super) const FINAL_READ_S_MAX: u64 = 120;
 /// A power loss or kill that waits for a write to hit waits no longer.
 const AIM_STEPS_MAX: u32 = 2_000;
 const AIM_STEP_US: u64 = 20;
@@ -44,6 +44,8 @@ pub struct Verdict {
     pub faults: BTreeMap<String, u64>,
     /// A sync has lied: one node cannot know what it lost.
     pub may_lose: bool,
+    /// Rare states that the run has been in, and how often.
+    pub reached: BTreeMap<&'static str, u64>,
 }
 
 impl Verdict {
@@ -55,6 +57,9 @@ impl Verdict {
 
 /// Plays the run that the options describe.
 pub fn run(options: &Options, bugs: Bugs) -> Verdict {
+    if options.purpose == Purpose::Cluster {
+        return super::cluster::run(options, bugs);
+    }
     let world_options = WorldOptions { sector_bytes: 512, ..WorldOptions::default() };
     let limit = Duration::from_millis(options.duration_ms + 600_000);
     let drawn = options.clone();
@@ -65,7 +70,17 @@ pub fn run(options: &Options, bugs: Bugs) -> Verdict {
     let Outcome { history, faults, complaints, detected, trace_hash, answered } = outcome;
     let report = check(&history, &options.limits());
     let may_lose = options.has(Fault::LyingSync);
-    Verdict { report, complaints, detected, history, trace_hash, answered, faults, may_lose }
+    Verdict {
+        report,
+        complaints,
+        detected,
+        history,
+        trace_hash,
+        answered,
+        faults,
+        may_lose,
+        reached: BTreeMap::new(),
+    }
 }
 
 struct Outcome {
@@ -214,7 +229,7 @@ impl Run {
         let start = |number: u32| {
             let client = self.world.add_node(&format!("client{number}"), "clients");
             let (shared, options) = (Rc::clone(&self.shared), Rc::clone(&self.options));
-            self.world.start(client, move |host| client::run(host, shared, options, address));
+            self.world.start(client, move |host| client::run(host, shared, options, vec![address]));
             client
         };
         (0..self.options.clients).map(start).collect()
@@ -224,7 +239,7 @@ impl Run {
         let (options, bugs) = (Rc::clone(&self.options), self.bugs);
         let told = Rc::clone(&self.told);
         self.world.start(self.node, move |host| async move {
-            let end = serve(host, &options, bugs).await;
+            let end = serve(host, &options, bugs, Place::Alone, |_| {}).await;
             let mut told = told.borrow_mut();
             match end {
                 Ok(()) => told.failure = None,
@@ -294,6 +309,12 @@ impl Run {
             Fault::SyncError => self.fail_disk(|faults, rate| faults.sync_error = rate).await,
             Fault::TornWrite => self.fail_disk(|faults, rate| faults.write_error = rate).await,
             Fault::ClockDrift | Fault::HalfPipeline | Fault::ClientTimeout | Fault::SlowDisk => {}
+            Fault::PrimaryKill
+            | Fault::AllDown
+            | Fault::Partition
+            | Fault::OneWayCut
+            | Fault::Stall
+            | Fault::Pause => unreachable!("faults of a cluster"),
             Fault::BitRot | Fault::ReadError | Fault::LyingSync | Fault::MisdirectedWrite => {
                 damage::strike(self, fault).await;
             }
@@ -352,7 +373,7 @@ impl Run {
                 let mut told = told.borrow_mut();
                 let failure = told.failure.clone();
                 match purpose {
-                    Purpose::Survive => told.complaints.push(why),
+                    Purpose::Survive | Purpose::Cluster => told.complaints.push(why),
                     // Not to serve is what is wanted, with a reason.
                     Purpose::Detect if failure.is_some() => told.refusal = failure,
                     Purpose::Detect if told.refusal.is_some() => {}
@@ -398,7 +419,7 @@ async fn is_serving(host: &Host, address: SocketAddr) -> bool {
 }
 
 /// One inline request and the first piece of its answer.
-async fn ask(host: &Host, address: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(super) async fn ask(host: &Host, address: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let patience = Duration::from_secs(10);
     let asking = async {
         let conn = host.connect(address).await?;
