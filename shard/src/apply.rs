@@ -6,7 +6,7 @@
 //! Invariant: each position's effects are in memory once: executed by this leadership, or applied here.
 
 use crate::payload::{Payload, PayloadError};
-use crate::{Output, Shard, State};
+use crate::{Mutant, Output, Shard, State};
 use ramkeep_engine::data::ApplyError;
 use ramkeep_engine::time::Now;
 use ramkeep_log::CommittedEntry;
@@ -63,6 +63,7 @@ impl Shard {
                 continue;
             }
             let executed = self.executed.filter(|it| (it.first..=it.last).contains(&entry.position));
+            let executed = executed.filter(|it| !self.is_forgotten(it.term == entry.term));
             match executed {
                 Some(executed) if executed.term == entry.term => self.applied = entry.position,
                 Some(_) => {
@@ -83,6 +84,15 @@ impl Shard {
             self.proposed.clear();
             self.engine.data.commit_all();
             self.state = State::Following;
+        }
+    }
+
+    /// Seeded bugs: an entry is applied though this leadership executed something at its position.
+    fn is_forgotten(&self, is_same: bool) -> bool {
+        match self.options.mutant {
+            Some(Mutant::OverwrittenKept) => !is_same,
+            Some(Mutant::AppliedTwice) => is_same && self.state == State::Frozen,
+            _ => false,
         }
     }
 

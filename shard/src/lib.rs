@@ -85,6 +85,10 @@ pub enum Mutant {
     ExpiryNotLogged,
     /// Reads are answered without a lease.
     LeaseIgnored,
+    /// What a deposed primary had executed stays in memory though another leader's entries took its place.
+    OverwrittenKept,
+    /// A deposed primary applies again what it had executed.
+    AppliedTwice,
 }
 
 /// What the node has to do. Order matters: replies are released only after what they rest on.

@@ -203,6 +203,7 @@ mod under_madsim {
         let shard = |mutant| Bugs { shard: Some(mutant), ..Bugs::default() };
         let no_directory_sync = Bugs { is_directory_sync_forgotten: true, ..Bugs::default() };
         let survive = |name, bugs| SeededBug { name, bugs, purpose: Purpose::Survive };
+        let cluster = |name, bugs| SeededBug { name, bugs, purpose: Purpose::Cluster };
         let detect = |name, bugs| SeededBug { name, bugs, purpose: Purpose::Detect };
         vec![
             survive("acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
@@ -214,6 +215,20 @@ mod under_madsim {
             survive("tail read at recovery not written again", log(LogMutant::TailNotWrittenAgain)),
             survive("reply before the commit (gate)", shard(ShardMutant::AcknowledgeBeforeCommit)),
             survive("expired keys deleted without an entry", shard(ShardMutant::ExpiryNotLogged)),
+            cluster(
+                "three zones: reply before a majority has it",
+                shard(ShardMutant::AcknowledgeBeforeCommit),
+            ),
+            cluster("three zones: acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
+            cluster("three zones: failed sync taken for a good one", log(LogMutant::SyncErrorIgnored)),
+            cluster("lease believed without an end", log(LogMutant::LeaseNeverEnds)),
+            cluster("served before all earlier terms are applied", log(LogMutant::ServesBeforeOwnTerm)),
+            cluster("vote for a log that lacks committed entries", log(LogMutant::VotesForAnyLog)),
+            cluster("a started process votes at once", log(LogMutant::NoHoldOff)),
+            cluster("three zones: uncommitted value visible", shard(ShardMutant::UncommittedVisible)),
+            cluster("three zones: expiry not logged", shard(ShardMutant::ExpiryNotLogged)),
+            cluster("a deposed primary keeps what was overwritten", shard(ShardMutant::OverwrittenKept)),
+            cluster("a deposed primary applies its own again", shard(ShardMutant::AppliedTwice)),
         ]
     }
 
@@ -237,7 +252,8 @@ mod under_madsim {
         }
         let mut missed = Vec::new();
         println!("| seeded bug | first seed that finds it | how it shows |\n|---|---:|---|");
-        for bug in seeded_bugs() {
+        let only = std::env::var("SIM_BUG").unwrap_or_default();
+        for bug in seeded_bugs().into_iter().filter(|bug| bug.name.contains(&only)) {
             let mut seeds = FIRST_SEED..FIRST_SEED + SEEDS_PER_BUG_MAX;
             match seeds.find_map(|seed| Some((seed, symptom(seed, &bug)?))) {
                 Some((seed, how)) => println!("| {} | {seed} | {how} |", bug.name),

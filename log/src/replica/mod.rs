@@ -188,7 +188,8 @@ impl Replica {
     /// commands be executed.
     #[must_use]
     pub fn is_ready_primary(&self) -> bool {
-        self.role() == Role::Primary && self.raw.raft.apply_to_current_term()
+        let has_all = self.raw.raft.apply_to_current_term() || self.options.mutants.serves_before_own_term();
+        self.role() == Role::Primary && has_all
     }
 
     /// Latest term seen.
@@ -315,6 +316,8 @@ impl Replica {
     pub fn receive(&mut self, from: NodeId, message: Message, now_ns: u64) {
         self.now_ns = now_ns;
         let Message(message) = message;
+        #[cfg(feature = "mutants")]
+        let message = self.mutated(message);
         let is_from_peer = message.from == from.0
             && message.to == self.options.node.0
             && from != self.options.node
@@ -342,6 +345,17 @@ impl Replica {
             Verdict::Drop => {}
             Verdict::LostDurable => self.fence(FenceReason::LostDurable),
         }
+    }
+
+    /// A candidate's log looks as good as any.
+    #[cfg(feature = "mutants")]
+    fn mutated(&self, mut message: RaftMessage) -> RaftMessage {
+        let is_request =
+            matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
+        if is_request && self.options.mutants.votes_for_any_log() {
+            (message.log_term, message.index) = (message.term, u64::MAX);
+        }
+        message
     }
 
     /// The write asked for is durable.
@@ -418,7 +432,11 @@ impl Replica {
     /// Whether reads may be answered without a round.
     #[must_use]
     pub fn lease_valid(&self, now_ns: u64) -> bool {
-        self.is_ready_primary() && (self.options.is_only_voter() || self.lease.is_valid(now_ns))
+        let mutants = self.options.mutants;
+        let needs_none = self.options.is_only_voter()
+            || mutants.lease_never_ends()
+            || (mutants.serves_before_own_term() && !self.raw.raft.apply_to_current_term());
+        self.is_ready_primary() && (needs_none || self.lease.is_valid(now_ns))
     }
 
     /// Whether leadership of this term was offered to another: there is no lease in it any more, only rounds.
@@ -783,7 +801,8 @@ impl Replica {
     }
 
     fn is_held_off(&self) -> bool {
-        !self.options.is_only_voter() && self.now_ns < self.held_off_until_ns
+        let is_free = self.options.is_only_voter() || self.options.mutants.no_hold_off();
+        !is_free && self.now_ns < self.held_off_until_ns
     }
 
     fn fence(&mut self, reason: FenceReason) {

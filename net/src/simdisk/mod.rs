@@ -305,9 +305,10 @@ impl SimDisk {
         Ok(entry.bytes)
     }
 
-    /// True while a write has been begun and is not durable.
-    pub fn has_write_under_way(&self) -> bool {
-        !self.writes.is_empty()
+    /// Bytes of the largest write that has been begun and is not durable; zeros at its end are not counted.
+    pub fn bytes_under_way(&self) -> u64 {
+        let used = |write: &Write| write.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.writes.values().map(used).max().unwrap_or(0) as u64
     }
 
     /// Synced writes of the file of this name.

@@ -113,6 +113,9 @@ impl Session<'_> {
                 Ok(Err(_)) => return "reset",
                 Err(_) => return "timeout",
             }
+            if has_others && chance(rng, options.wander_per_mille) {
+                return "leaves for another node";
+            }
             let pause_us = between(rng, options.think_us.low, options.think_us.high);
             sleep(Duration::from_micros(pause_us)).await;
         }

@@ -28,8 +28,10 @@ pub(super) const HEALED_MS_MAX: u64 = 30_000;
 /// The whole final read takes no longer.
 pub(super) const FINAL_READ_S_MAX: u64 = 120;
 /// A power loss or kill that waits for a write to hit waits no longer.
-const AIM_STEPS_MAX: u32 = 2_000;
-const AIM_STEP_US: u64 = 20;
+const AIM_STEPS_MAX: u32 = 4_000;
+const AIM_STEP_US: u64 = 50;
+/// A write of several entries or sectors, which may be parted.
+const AIM_BYTES: u64 = 1_024;
 
 /// What came of a run.
 pub struct Verdict {
@@ -324,7 +326,8 @@ impl Run {
     /// Ends process or machine and starts it again: at any moment, or at one where a write is under way.
     pub(super) async fn restart(&mut self, loses_power: bool, pause_ms_max: u64) {
         if chance(&mut self.rng, 500) {
-            let has_write = || self.world.with_disk(self.node, |disk| disk.has_write_under_way());
+            let bytes = if chance(&mut self.rng, 500) { AIM_BYTES } else { 1 };
+            let has_write = || self.world.with_disk(self.node, |disk| disk.bytes_under_way() >= bytes);
             for _ in 0..AIM_STEPS_MAX {
                 if has_write() {
                     break;
