@@ -248,6 +248,22 @@ impl Workloads {
         calls
     }
 
+    /// A read of a key that others write, for a process that never waits for a write of its own. `None` when no key of
+    /// this mix can be read alone.
+    pub fn next_read(&mut self, rng: &mut ChaCha8Rng) -> Option<Call> {
+        let weights = [self.mix.register, self.mix.counter, self.mix.expiry];
+        if weights.iter().all(|weight| *weight == 0) {
+            return None;
+        }
+        let key = match pick_weighted(rng, &weights) {
+            0 => self.register.keys.pick_text(rng),
+            1 => self.counter.keys.pick_text(rng),
+            _ => self.expiry.keys.pick_text(rng),
+        };
+        self.all_keys().into_iter().for_each(|keys| keys.opened(&key));
+        Some(single("GET", &key, &[]))
+    }
+
     fn all_keys(&mut self) -> [&mut Keys; 5] {
         [
             &mut self.register.keys,

@@ -16,14 +16,10 @@ pub enum Mutant {
     SyncErrorIgnored,
     /// A write counts as durable when it is issued.
     AcknowledgedBeforeSync,
-    /// A primary believes its lease for as long as it believes that it leads.
-    LeaseNeverEnds,
     /// A new primary executes before everything of earlier terms was handed out.
     ServesBeforeOwnTerm,
     /// A vote is given to whoever asks, whatever log it has.
     VotesForAnyLog,
-    /// A started process votes at once.
-    NoHoldOff,
 }
 
 /// Which seeded bug is on; none, and of no size, without the feature.
@@ -50,8 +46,6 @@ impl Mutants {
     question!(tail_not_written_again, TailNotWrittenAgain);
     question!(sync_error_ignored, SyncErrorIgnored);
     question!(acknowledged_before_sync, AcknowledgedBeforeSync);
-    question!(lease_never_ends, LeaseNeverEnds);
     question!(serves_before_own_term, ServesBeforeOwnTerm);
     question!(votes_for_any_log, VotesForAnyLog);
-    question!(no_hold_off, NoHoldOff);
 }

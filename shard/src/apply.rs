@@ -63,7 +63,8 @@ impl Shard {
                 continue;
             }
             let executed = self.executed.filter(|it| (it.first..=it.last).contains(&entry.position));
-            let executed = executed.filter(|it| !self.is_forgotten(it.term == entry.term));
+            let is_overwritten_kept = self.options.mutant == Some(Mutant::OverwrittenKept);
+            let executed = executed.filter(|it| it.term == entry.term || !is_overwritten_kept);
             match executed {
                 Some(executed) if executed.term == entry.term => self.applied = entry.position,
                 Some(_) => {
@@ -84,15 +85,6 @@ impl Shard {
             self.proposed.clear();
             self.engine.data.commit_all();
             self.state = State::Following;
-        }
-    }
-
-    /// Seeded bugs: an entry is applied though this leadership executed something at its position.
-    fn is_forgotten(&self, is_same: bool) -> bool {
-        match self.options.mutant {
-            Some(Mutant::OverwrittenKept) => !is_same,
-            Some(Mutant::AppliedTwice) => is_same && self.state == State::Frozen,
-            _ => false,
         }
     }
 

@@ -87,8 +87,6 @@ pub enum Mutant {
     LeaseIgnored,
     /// What a deposed primary had executed stays in memory though another leader's entries took its place.
     OverwrittenKept,
-    /// A deposed primary applies again what it had executed.
-    AppliedTwice,
 }
 
 /// What the node has to do. Order matters: replies are released only after what they rest on.

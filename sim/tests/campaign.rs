@@ -221,14 +221,11 @@ mod under_madsim {
             ),
             cluster("three zones: acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
             cluster("three zones: failed sync taken for a good one", log(LogMutant::SyncErrorIgnored)),
-            cluster("lease believed without an end", log(LogMutant::LeaseNeverEnds)),
             cluster("served before all earlier terms are applied", log(LogMutant::ServesBeforeOwnTerm)),
             cluster("vote for a log that lacks committed entries", log(LogMutant::VotesForAnyLog)),
-            cluster("a started process votes at once", log(LogMutant::NoHoldOff)),
             cluster("three zones: uncommitted value visible", shard(ShardMutant::UncommittedVisible)),
             cluster("three zones: expiry not logged", shard(ShardMutant::ExpiryNotLogged)),
             cluster("a deposed primary keeps what was overwritten", shard(ShardMutant::OverwrittenKept)),
-            cluster("a deposed primary applies its own again", shard(ShardMutant::AppliedTwice)),
         ]
     }
 

@@ -434,7 +434,6 @@ impl Replica {
     pub fn lease_valid(&self, now_ns: u64) -> bool {
         let mutants = self.options.mutants;
         let needs_none = self.options.is_only_voter()
-            || mutants.lease_never_ends()
             || (mutants.serves_before_own_term() && !self.raw.raft.apply_to_current_term());
         self.is_ready_primary() && (needs_none || self.lease.is_valid(now_ns))
     }
@@ -801,8 +800,7 @@ impl Replica {
     }
 
     fn is_held_off(&self) -> bool {
-        let is_free = self.options.is_only_voter() || self.options.mutants.no_hold_off();
-        !is_free && self.now_ns < self.held_off_until_ns
+        !self.options.is_only_voter() && self.now_ns < self.held_off_until_ns
     }
 
     fn fence(&mut self, reason: FenceReason) {

@@ -55,8 +55,25 @@ struct Session<'a> {
 /// What a node says that is not, or not now, the primary.
 const NOT_HERE: &[&str] = &["NOQUORUM", "LOADING", "READONLY", "MASTERDOWN", "MOVED", "MISCONF"];
 
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Habit {
+    Works,
+    /// Only reads, one call at a time, soon again.
+    Reads,
+}
+
+/// Longest pause of a client that only reads.
+const READER_PAUSE_US: u64 = 40_000;
+
 /// Makes calls until the run is over, at whichever of the addresses there is a primary.
-pub(super) async fn run(host: Host, shared: SharedRef, options: Rc<Options>, addresses: Vec<SocketAddr>) {
+pub(super) async fn run(
+    host: Host,
+    shared: SharedRef,
+    options: Rc<Options>,
+    addresses: Vec<SocketAddr>,
+    habit: Habit,
+) {
     let mut rng = host.rng("client");
     let mut process = shared.borrow_mut().recorder.new_process();
     let mut at = 0;
@@ -80,7 +97,7 @@ pub(super) async fn run(host: Host, shared: SharedRef, options: Rc<Options>, add
             calls: BTreeMap::new(),
             is_refused: false,
         };
-        let reason = session.talk(&options, &mut rng, addresses.len() > 1).await;
+        let reason = session.talk(&options, &mut rng, addresses.len() > 1, habit).await;
         process = session.end(reason);
         if reason != HALF_PIPELINE {
             at += 1;
@@ -91,12 +108,22 @@ pub(super) async fn run(host: Host, shared: SharedRef, options: Rc<Options>, add
 
 impl Session<'_> {
     /// Makes calls until the connection breaks or the run is over; gives why.
-    async fn talk(&mut self, options: &Options, rng: &mut ChaCha8Rng, has_others: bool) -> &'static str {
+    async fn talk(
+        &mut self,
+        options: &Options,
+        rng: &mut ChaCha8Rng,
+        has_others: bool,
+        habit: Habit,
+    ) -> &'static str {
         let patience = Duration::from_millis(options.client_timeout_ms);
         while !self.shared.borrow().is_over {
             let calls = {
                 let mut shared = self.shared.borrow_mut();
-                shared.workloads.next(rng, self.process, options.pipeline_depth_max)
+                let read = (habit == Habit::Reads).then(|| shared.workloads.next_read(rng)).flatten();
+                match read {
+                    Some(read) => vec![read],
+                    None => shared.workloads.next(rng, self.process, options.pipeline_depth_max),
+                }
             };
             self.queue(calls);
             if options.has(Fault::HalfPipeline) && chance(rng, HALF_PIPELINES_PER_MILLE) {
@@ -113,10 +140,14 @@ impl Session<'_> {
                 Ok(Err(_)) => return "reset",
                 Err(_) => return "timeout",
             }
-            if has_others && chance(rng, options.wander_per_mille) {
+            let wanders = has_others && habit == Habit::Works;
+            if wanders && chance(rng, options.wander_per_mille) {
                 return "leaves for another node";
             }
-            let pause_us = between(rng, options.think_us.low, options.think_us.high);
+            let pause_us = match habit {
+                Habit::Works => between(rng, options.think_us.low, options.think_us.high),
+                Habit::Reads => between(rng, 0, READER_PAUSE_US),
+            };
             sleep(Duration::from_micros(pause_us)).await;
         }
         "the run is over"

@@ -16,7 +16,7 @@ use ramkeep_server::node::Node;
 use ramkeep_shard::State;
 use rand_chacha::ChaCha8Rng;
 
-use super::client::{self, Shared, SharedRef};
+use super::client::{self, Habit, Shared, SharedRef};
 use super::node::{Bugs, End, PORT, Place, name, serve};
 use super::options::{Fault, Options};
 use super::run::{FINAL_READ_S_MAX, HEALED_MS_MAX, Verdict, ask};
@@ -211,7 +211,8 @@ impl Run {
             let client = self.world.add_node(&format!("client{number}"), "clients");
             let (shared, options) = (Rc::clone(&self.shared), Rc::clone(&self.options));
             let sockets = self.sockets();
-            self.world.start(client, move |host| client::run(host, shared, options, sockets));
+            let habit = if number < self.options.readers { Habit::Reads } else { Habit::Works };
+            self.world.start(client, move |host| client::run(host, shared, options, sockets, habit));
             self.clients.push(client);
         }
     }

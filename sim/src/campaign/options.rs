@@ -180,6 +180,8 @@ pub struct Options {
     pub client_timeout_ms: u64,
     /// Of a thousand pipelines, after how many a client leaves for another node, for no reason.
     pub wander_per_mille: u32,
+    /// The first so many clients only read, one call at a time, and stay where they are answered.
+    pub readers: u32,
     pub faults: Vec<FaultRate>,
     pub segment_bytes: u64,
     pub sector_bytes: u32,
@@ -240,6 +242,7 @@ impl Options {
             think_us: Range { low: 0, high: think_us_max },
             client_timeout_ms: *pick(workload, &[200, 1_000, 5_000]),
             wander_per_mille: *pick(workload, &[0, 30, 200]),
+            readers: *pick(workload, if purpose == Purpose::Cluster { &[0, 2, 4] } else { &[0] }),
             clock_jump_ms_total_max: if has(Fault::ClockJump) { jump_ms } else { 0 },
             clock_drift_ppm: if has(Fault::ClockDrift) { drift_ppm } else { 0 },
             faults,
@@ -325,6 +328,7 @@ impl fmt::Display for Options {
         write!(f, " depth_max={} calls_per_s={}", self.pipeline_depth_max, self.calls_per_s)?;
         write!(f, " think_us={} padded={}", self.think_us, mix.padded_per_mille)?;
         write!(f, " client_timeout_ms={} wander={}", self.client_timeout_ms, self.wander_per_mille)?;
+        write!(f, " readers={}", self.readers)?;
         write!(f, " segment_bytes={} sector_bytes={}", self.segment_bytes, self.sector_bytes)?;
         write!(f, " network_us={} disk_us={}", self.network_latency_us, self.disk_latency_us)?;
         write!(f, " jump_ms={} drift_ppm={}", self.clock_jump_ms_total_max, self.clock_drift_ppm)?;

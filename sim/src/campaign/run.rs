@@ -231,7 +231,9 @@ impl Run {
         let start = |number: u32| {
             let client = self.world.add_node(&format!("client{number}"), "clients");
             let (shared, options) = (Rc::clone(&self.shared), Rc::clone(&self.options));
-            self.world.start(client, move |host| client::run(host, shared, options, vec![address]));
+            self.world.start(client, move |host| {
+                client::run(host, shared, options, vec![address], client::Habit::Works)
+            });
             client
         };
         (0..self.options.clients).map(start).collect()
