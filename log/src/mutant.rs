@@ -16,8 +16,6 @@ pub enum Mutant {
     SyncErrorIgnored,
     /// A write counts as durable when it is issued.
     AcknowledgedBeforeSync,
-    /// A new primary executes before everything of earlier terms was handed out.
-    ServesBeforeOwnTerm,
     /// A vote is given to whoever asks, whatever log it has.
     VotesForAnyLog,
 }
@@ -46,6 +44,5 @@ impl Mutants {
     question!(tail_not_written_again, TailNotWrittenAgain);
     question!(sync_error_ignored, SyncErrorIgnored);
     question!(acknowledged_before_sync, AcknowledgedBeforeSync);
-    question!(serves_before_own_term, ServesBeforeOwnTerm);
     question!(votes_for_any_log, VotesForAnyLog);
 }

@@ -221,7 +221,6 @@ mod under_madsim {
             ),
             cluster("three zones: acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
             cluster("three zones: failed sync taken for a good one", log(LogMutant::SyncErrorIgnored)),
-            cluster("served before all earlier terms are applied", log(LogMutant::ServesBeforeOwnTerm)),
             cluster("vote for a log that lacks committed entries", log(LogMutant::VotesForAnyLog)),
             cluster("three zones: uncommitted value visible", shard(ShardMutant::UncommittedVisible)),
             cluster("three zones: expiry not logged", shard(ShardMutant::ExpiryNotLogged)),

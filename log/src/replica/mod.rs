@@ -188,8 +188,7 @@ impl Replica {
     /// commands be executed.
     #[must_use]
     pub fn is_ready_primary(&self) -> bool {
-        let has_all = self.raw.raft.apply_to_current_term() || self.options.mutants.serves_before_own_term();
-        self.role() == Role::Primary && has_all
+        self.role() == Role::Primary && self.raw.raft.apply_to_current_term()
     }
 
     /// Latest term seen.
@@ -432,10 +431,7 @@ impl Replica {
     /// Whether reads may be answered without a round.
     #[must_use]
     pub fn lease_valid(&self, now_ns: u64) -> bool {
-        let mutants = self.options.mutants;
-        let needs_none = self.options.is_only_voter()
-            || (mutants.serves_before_own_term() && !self.raw.raft.apply_to_current_term());
-        self.is_ready_primary() && (needs_none || self.lease.is_valid(now_ns))
+        self.is_ready_primary() && (self.options.is_only_voter() || self.lease.is_valid(now_ns))
     }
 
     /// Whether leadership of this term was offered to another: there is no lease in it any more, only rounds.
