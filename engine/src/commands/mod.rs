@@ -4,6 +4,7 @@
 
 pub mod bitmap;
 pub mod connection;
+pub mod function;
 pub mod generic;
 pub mod hash;
 pub mod server;
@@ -19,6 +20,7 @@ use std::sync::OnceLock;
 pub const GROUPS: &[&[Command]] = &[
     bitmap::COMMANDS,
     connection::COMMANDS,
+    function::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
     server::COMMANDS,
