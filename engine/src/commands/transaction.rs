@@ -152,7 +152,51 @@ fn unwatch(call: &mut Call<'_>) -> Result {
 mod tests {
     use crate::Availability;
     use crate::error::ErrorReply;
-    use crate::testing::Bench;
+    use crate::testing::{Bench, check};
+
+    #[test]
+    fn swapping_in_a_key_past_its_deadline_breaks_no_watch() {
+        check(
+            "
+            > SET x foo PX 5
+            OK
+            > SELECT 1
+            OK
+            +10ms
+            > WATCH x
+            OK
+            > SWAPDB 0 1
+            OK
+            > MULTI
+            OK
+            > PING
+            QUEUED
+            > EXEC
+            1) PONG
+            ",
+        );
+    }
+
+    #[test]
+    fn a_watched_key_that_expired_before_a_swap_breaks_the_watch() {
+        check(
+            "
+            > SET x foo PX 5
+            OK
+            > WATCH x
+            OK
+            +10ms
+            > SWAPDB 0 1
+            OK
+            > MULTI
+            OK
+            > PING
+            QUEUED
+            > EXEC
+            (nil)
+            ",
+        );
+    }
 
     /// Else the log that is being replayed would break the watch, and EXEC would answer nil for no write of anybody.
     #[test]

@@ -419,6 +419,21 @@ impl Data {
         self.recorder.watches.unwatch(session)
     }
 
+    /// Deletes the watched keys of two databases, in either of them, that are past their deadlines: before the
+    /// databases are swapped, so that what is gone in truth neither breaks a watch nor hides what does.
+    pub fn expire_watched(&mut self, first: u8, second: u8) {
+        let database = self.database;
+        let mut keys = self.recorder.watches.watched_in(first);
+        keys.extend(self.recorder.watches.watched_in(second));
+        for key in keys {
+            for number in [first, second] {
+                self.database = number;
+                self.peek(&key);
+            }
+        }
+        self.database = database;
+    }
+
     /// Whether EXEC of this session must answer nil. Deadlines that have passed unseen count.
     pub fn is_watch_broken(&mut self, session: crate::session::SessionId) -> bool {
         let database = self.database;

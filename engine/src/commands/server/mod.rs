@@ -159,6 +159,7 @@ fn swap_db(call: &mut Call<'_>) -> Result {
     };
     let (first, second) = (number(1, "first")?, number(2, "second")?);
     let (first, second) = (database_number(first)?, database_number(second)?);
+    call.engine.data.expire_watched(first, second);
     call.engine.data.swap_databases(first, second);
     call.reply.ok();
     Ok(())
