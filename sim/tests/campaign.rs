@@ -223,6 +223,7 @@ mod under_madsim {
             ),
             cluster("three zones: acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
             cluster("three zones: failed sync taken for a good one", log(LogMutant::SyncErrorIgnored)),
+            cluster("reads without a lease", shard(ShardMutant::LeaseIgnored)),
             cluster("vote for a log that lacks committed entries", log(LogMutant::VotesForAnyLog)),
             cluster("three zones: uncommitted value visible", shard(ShardMutant::UncommittedVisible)),
             cluster("three zones: expiry not logged", shard(ShardMutant::ExpiryNotLogged)),
