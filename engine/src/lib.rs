@@ -40,7 +40,8 @@ use hash::HashKey;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
-pub use node::{Action, Availability, Blocked, LogFacts, MemberFacts, NodeFacts, ShardRole};
+pub use node::{Action, Availability, Blocked, LogFacts, MemberFacts, NodeFacts, ShardRole, SnapshotAsked};
+pub use stats::SnapshotFacts;
 
 /// All that one replica of one shard knows about its data and its clients.
 pub struct Engine {
@@ -52,6 +53,7 @@ pub struct Engine {
     pub latency: latency::LatencyMonitor,
     pub node: NodeFacts,
     pub log: LogFacts,
+    pub snapshots: SnapshotFacts,
     pub availability: Availability,
     /// What handlers asked of the node since the last look.
     pub actions: Vec<Action>,
@@ -88,6 +90,7 @@ impl Engine {
             latency: latency::LatencyMonitor::default(),
             node: options.node,
             log: LogFacts::default(),
+            snapshots: SnapshotFacts::default(),
             availability: Availability::Primary,
             actions: Vec::new(),
             random,

@@ -122,12 +122,26 @@ pub enum Action {
     Rebuild {
         session: SessionId,
     },
+    /// BGSAVE, SAVE, DEBUG RELOAD.
+    Snapshot {
+        asked: SnapshotAsked,
+    },
     /// DEBUG SLEEP: the whole node stands still.
     Sleep {
         microseconds: u64,
     },
     /// Parameters changed that the node itself acts on.
     ParametersChanged,
+}
+
+/// Who asked for a snapshot, and waits for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotAsked {
+    InBackground,
+    /// The session waits for its end.
+    Save(SessionId),
+    /// The session waits until the data were read again from it.
+    Reload(SessionId),
 }
 
 /// Why a session takes no further command for now; its reply comes later.

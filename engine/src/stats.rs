@@ -3,8 +3,68 @@
 //! Lives here: counters. Not here: their printing (`commands::server`).
 
 use crate::command::Command;
+use crate::rdb::Head;
+use crate::time::Now;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
+
+/// What is known of snapshots.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotFacts {
+    /// One is wanted or being made.
+    pub is_running: bool,
+    began_ns: u64,
+    /// When the last good one was made, in seconds since 1970.
+    pub last_at_s: Option<i64>,
+    pub last_position: u64,
+    pub last_bytes: u64,
+    /// Duration of the last, good or not; none before the first.
+    pub last_seconds: Option<u64>,
+    pub has_failed: bool,
+    /// Made since the start.
+    pub count: u64,
+    /// Changes that the last good one holds, of those since the start.
+    pub changes: u64,
+    /// Most bytes kept for one, since it began.
+    pub kept_bytes_peak: u64,
+    pub loaded_keys: u64,
+}
+
+impl SnapshotFacts {
+    pub fn begun(&mut self, now: Now) {
+        self.is_running = true;
+        self.began_ns = now.monotonic_ns;
+        self.kept_bytes_peak = 0;
+    }
+
+    pub fn succeeded(&mut self, head: &Head, bytes: u64, seconds: u64, changes: u64, now: Now) {
+        self.is_running = false;
+        self.has_failed = false;
+        self.last_at_s = Some((now.wall_us / 1_000_000).cast_signed());
+        self.last_position = head.position;
+        self.last_bytes = bytes;
+        self.last_seconds = Some(seconds);
+        self.changes = changes;
+        self.count += 1;
+    }
+
+    pub fn failed(&mut self, seconds: u64) {
+        self.is_running = false;
+        self.has_failed = true;
+        self.last_seconds = Some(seconds);
+    }
+
+    /// The data came from a snapshot.
+    pub fn loaded(&mut self, head: &Head, keys: u64) {
+        self.last_position = head.position;
+        self.loaded_keys = keys;
+    }
+
+    /// How long the one that is being made takes already.
+    pub fn running_seconds(&self, now: Now) -> Option<u64> {
+        self.is_running.then(|| now.monotonic_ns.saturating_sub(self.began_ns) / 1_000_000_000)
+    }
+}
 
 /// Counters of one command.
 #[derive(Clone, Debug, Default)]

@@ -183,8 +183,10 @@ pub struct Recovered {
     pub term: Term,
     /// Vote in that term.
     pub vote: NodeId,
-    /// What a snapshot covers.
+    /// The position before the first that the log's files hold; not above what a snapshot covers.
     pub base: Position,
+    /// What a snapshot covers.
+    pub covered: Position,
     /// Known to be committed.
     pub committed: Position,
     /// Given out by recovery already.
@@ -256,6 +258,7 @@ struct Replay {
     held: VecDeque<Entry>,
     /// Beyond the watermark, whether given out or not.
     unsure: VecDeque<(LogOffset, Entry)>,
+    /// First position of each stretch of one term; before them the position before the log's first entry.
     terms: Vec<(Position, Term)>,
     places: Places,
 }
@@ -377,7 +380,8 @@ impl Recovery {
             hard_state,
             term,
             vote,
-            base: options.base.0,
+            base: replay.terms.first().map_or(options.base.0, |(from, _)| *from),
+            covered: options.base.0,
             // The vote file's position holds for the log as a whole: an entry that it covers may be followed by the
             // one that superseded it, so nothing was given out on its word.
             committed: replay.committed.max(hard_state.committed).min(last),
@@ -655,6 +659,10 @@ impl Replay {
                 return Err(RecoveryError::Gap { last: self.base.0, first: head.first });
             }
             self.last = (before_first, Term(head.term_before));
+            self.terms = vec![self.last];
+        } else if self.base.0 > Position::ZERO {
+            self.last = (Position::ZERO, Term(0));
+            self.terms = vec![self.last];
         }
         Ok(())
     }
@@ -667,6 +675,7 @@ impl Replay {
                 return Err(RecoveryError::Gap { last: self.last.0, first: head.first });
             }
             self.last = before_first;
+            self.terms = vec![before_first];
         }
         if before_first.0 == self.base.0 && head.cut != LogOffset(0) {
             if before_first.1 == self.base.1 && self.is_void {
@@ -691,7 +700,7 @@ impl Replay {
         self.is_void = true;
         self.held.clear();
         self.unsure.clear();
-        self.terms.truncate(1);
+        self.terms = vec![self.base];
     }
 
     /// The log ends before what the snapshot covers, or does not follow it: it goes on after the snapshot.
@@ -758,6 +767,7 @@ impl Replay {
     fn append(&mut self, entry: Entry) {
         if entry.position <= self.applied {
             self.last = (entry.position, entry.term);
+            self.note_term(self.last);
             if self.last.0 == self.base.0 {
                 if self.last.1 != self.base.1 {
                     self.become_void();
@@ -772,12 +782,19 @@ impl Replay {
             return;
         }
         while self.held.pop_back_if(|held| held.position >= entry.position).is_some() {}
-        while self.terms.pop_if(|(from, _)| *from >= entry.position).is_some() {}
-        if self.terms.last().is_none_or(|(_, term)| *term != entry.term) {
-            self.terms.push((entry.position, entry.term));
-        }
         self.last = (entry.position, entry.term);
+        self.note_term(self.last);
         self.held.push_back(entry);
+    }
+
+    fn note_term(&mut self, (position, term): (Position, Term)) {
+        if self.terms.first().is_some_and(|(before_first, _)| *before_first >= position) {
+            return;
+        }
+        while self.terms.pop_if(|(from, _)| *from >= position).is_some() {}
+        if self.terms.last().is_none_or(|(_, last)| *last != term) {
+            self.terms.push((position, term));
+        }
     }
 }
 

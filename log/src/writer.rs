@@ -260,6 +260,12 @@ impl Writer {
         cut
     }
 
+    /// Where the log's first segment begins.
+    #[must_use]
+    pub fn start(&self) -> Option<LogOffset> {
+        self.segments.front().map(|(segment, _)| self.layout.start_of(*segment))
+    }
+
     /// The first position that the log's files may still have.
     #[must_use]
     pub fn first(&self) -> Option<Position> {

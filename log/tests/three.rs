@@ -98,6 +98,37 @@ fn a_lagging_follower_is_fed_from_disk() {
 }
 
 #[test]
+fn voters_that_started_from_a_snapshot_feed_one_that_lags_behind_it() {
+    let mut cluster = Cluster::new(3, 5);
+    let primary = cluster.elect().unwrap();
+    let lagging = *cluster.voters.iter().find(|it| **it != primary).unwrap();
+    cluster.isolate(lagging);
+    for number in 0..100_u32 {
+        let mut payload = number.to_le_bytes().to_vec();
+        payload.resize(700, 3);
+        cluster.node(primary).replica.propose(payload).unwrap();
+        cluster.deliver_all().unwrap();
+        if number % 4 == 0 {
+            cluster.ticks(1).unwrap();
+        }
+    }
+    cluster.ticks(10).unwrap();
+    for node in cluster.voters.clone() {
+        if node != lagging {
+            cluster.node(node).snapshot();
+            cluster.stop(node);
+            cluster.start(node).unwrap();
+        }
+    }
+    cluster.cut.clear();
+    cluster.ticks(100).unwrap();
+    let primary = cluster.primary().unwrap();
+    assert_ne!(primary, lagging, "it lacks what is committed");
+    assert_eq!(cluster.node(lagging).payloads(), cluster.node(primary).payloads());
+    assert_eq!(cluster.node(lagging).payloads().len(), 100);
+}
+
+#[test]
 fn a_read_round_answers_and_a_transfer_ends_the_lease() {
     let mut cluster = Cluster::new(3, 6);
     let primary = cluster.elect().unwrap();

@@ -186,7 +186,7 @@ mod tests {
             ],
             asks_password: false,
             cluster: None,
-            warnings: vec!["no snapshots yet: the log grows, and a restart replays it".into()],
+            warnings: vec!["this is only a trial".into()],
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
              data     ./ramkeep-data   new   log 0 B\n  \
              connect  redis://127.0.0.1:6379   redis-cli -p 6379\n           \
              redis://[::1]:6379\n  \
-             note     no snapshots yet: the log grows, and a restart replays it\n"
+             note     this is only a trial\n"
         );
     }
 

@@ -14,4 +14,5 @@ pub mod options;
 pub mod peers;
 pub mod roster;
 mod round;
+pub mod snapshot;
 pub mod start;

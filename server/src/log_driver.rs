@@ -43,6 +43,7 @@ pub struct LogDriver {
     /// Bytes of the segments found at the start.
     found: RefCell<BTreeMap<u64, u64>>,
     saves_in_flight: Cell<u64>,
+    cuts_in_flight: Cell<u64>,
 }
 
 impl LogDriver {
@@ -59,6 +60,7 @@ impl LogDriver {
             open: RefCell::default(),
             found: RefCell::new(found.iter().map(|file| (file.segment, file.bytes)).collect()),
             saves_in_flight: Cell::new(0),
+            cuts_in_flight: Cell::new(0),
         }
     }
 
@@ -69,7 +71,7 @@ impl LogDriver {
             Output::Prepare { segment, bytes } => self.prepare(node, segment, bytes),
             Output::SaveHardState { generation, slot, bytes } => self.save(node, generation, slot, bytes),
             Output::Discard { segments, cut } => self.discard(node, segments, cut),
-            Output::Cut { segments } => self.cut(segments),
+            Output::Cut { segments } => self.cut(node, segments),
             Output::Send { to, message } => {
                 if let Some(peers) = node.peers() {
                     peers.send(to, &message);
@@ -148,12 +150,13 @@ impl LogDriver {
     }
 
     /// Removes segments that a snapshot covers.
-    fn cut(&self, segments: Vec<u64>) {
+    fn cut(&self, node: &Rc<Node>, segments: Vec<u64>) {
         for segment in &segments {
             self.open.borrow_mut().remove(segment);
             self.found.borrow_mut().remove(segment);
         }
-        let disk = Rc::clone(&self.disk);
+        self.cuts_in_flight.set(self.cuts_in_flight.get() + 1);
+        let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
         ramkeep_net::spawn(async move {
             for segment in segments {
                 if let Err(error) = disk.remove(&segment_name(segment)).await {
@@ -163,7 +166,13 @@ impl LogDriver {
             if let Err(error) = disk.sync_dir().await {
                 tracing::debug!(%error, "removed names may come back");
             }
+            node.log.cuts_in_flight.set(node.log.cuts_in_flight.get() - 1);
         });
+    }
+
+    /// Whether segments are being removed below a snapshot.
+    pub(crate) fn is_cutting(&self) -> bool {
+        self.cuts_in_flight.get() > 0
     }
 
     /// Reads old frames for a peer that lags.

@@ -47,6 +47,7 @@ pub struct Node {
     is_carrying_out: Cell<bool>,
     /// The log must be read again into memory.
     pub(crate) rebuild_wanted: Notify,
+    pub(crate) snapshot_wanted: Notify,
     stop_wanted: Notify,
     pub(crate) is_stopping: Cell<bool>,
     pub(crate) is_fenced: Cell<bool>,
@@ -68,6 +69,7 @@ impl Node {
             scratch: RefCell::default(),
             is_carrying_out: Cell::new(false),
             rebuild_wanted: Notify::new(),
+            snapshot_wanted: Notify::new(),
             stop_wanted: Notify::new(),
             is_stopping: Cell::new(false),
             is_fenced: Cell::new(false),
@@ -147,6 +149,7 @@ impl Node {
                 Output::Close(session) => self.close_when_flushed(session),
                 Output::Action(action) => self.act(action),
                 Output::Rebuild => self.rebuild_wanted.notify_one(),
+                Output::Snapshot => self.snapshot_wanted.notify_one(),
                 Output::Fenced(why) => {
                     self.is_fenced.set(true);
                     self.fenced.notify_one();
@@ -169,7 +172,9 @@ impl Node {
                 self.with_shard(|shard, _, outputs| shard.rewritten(session, outcome, outputs));
             }
             Action::ParametersChanged => {}
-            Action::Close(_) | Action::Rebuild { .. } => unreachable!("the shard takes these itself"),
+            Action::Close(_) | Action::Rebuild { .. } | Action::Snapshot { .. } => {
+                unreachable!("the shard takes these itself")
+            }
         }
     }
 

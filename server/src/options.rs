@@ -18,6 +18,7 @@ pub enum Invocation {
     Server(ServerArguments),
     Log(LogArguments),
     ConfigCheck(ConfigCheckArguments),
+    Snapshot(SnapshotArguments),
     /// Print this and end with exit code 0.
     Print(String),
 }
@@ -53,6 +54,21 @@ pub enum LogAction {
     /// Print every record.
     Inspect,
     /// Print what is damaged, if anything.
+    Verify,
+}
+
+/// `snapshot list` and `snapshot verify`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SnapshotArguments {
+    pub action: SnapshotAction,
+    /// A data directory.
+    pub directory: PathBuf,
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotAction {
+    List,
     Verify,
 }
 
@@ -100,6 +116,11 @@ enum Command {
         #[command(subcommand)]
         action: LogCommand,
     },
+    /// Look at the snapshots in a data directory
+    Snapshot {
+        #[command(subcommand)]
+        action: SnapshotCommand,
+    },
     /// Look at configuration files
     Config {
         #[command(subcommand)]
@@ -112,6 +133,14 @@ enum LogCommand {
     /// Print every record
     Inspect(LogTarget),
     /// Check every record; exit code 1 if one is damaged
+    Verify(LogTarget),
+}
+
+#[derive(Subcommand)]
+enum SnapshotCommand {
+    /// Print each snapshot's file, position and size
+    List(LogTarget),
+    /// Read each snapshot to its end; exit code 1 if one is damaged
     Verify(LogTarget),
 }
 
@@ -156,14 +185,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some("server") if !matches!(words.get(1).map(String::as_str), Some("--help" | "-h")) => {
             server(&words[1..]).map(Invocation::Server)
         }
-        Some("server" | "log" | "config" | "help") => subcommand(words),
+        Some("server" | "log" | "snapshot" | "config" | "help") => subcommand(words),
         _ => server(&words).map(Invocation::Server),
     }
 }
 
 /// The closest subcommand, for a file that does not exist.
 pub fn closest_subcommand(word: &str) -> Option<&'static str> {
-    ramkeep_engine::config::closest(word, ["server", "log", "config", "help"].into_iter())
+    ramkeep_engine::config::closest(word, ["server", "log", "snapshot", "config", "help"].into_iter())
 }
 
 fn subcommand(words: Vec<String>) -> Result<Invocation, UsageError> {
@@ -186,6 +215,13 @@ fn subcommand(words: Vec<String>) -> Result<Invocation, UsageError> {
                 LogCommand::Verify(target) => (LogAction::Verify, target),
             };
             Invocation::Log(LogArguments { action, directory: target.directory, json: target.json })
+        }
+        Command::Snapshot { action } => {
+            let (action, target) = match action {
+                SnapshotCommand::List(target) => (SnapshotAction::List, target),
+                SnapshotCommand::Verify(target) => (SnapshotAction::Verify, target),
+            };
+            Invocation::Snapshot(SnapshotArguments { action, directory: target.directory, json: target.json })
         }
         Command::Config { action: ConfigCommand::Check { file, json } } => {
             Invocation::ConfigCheck(ConfigCheckArguments { file, json })
@@ -324,6 +360,14 @@ mod tests {
                     action: LogAction::Verify,
                     directory: "./data".into(),
                     json: false,
+                }),
+            ),
+            (
+                "snapshot verify ./data --json",
+                Invocation::Snapshot(SnapshotArguments {
+                    action: SnapshotAction::Verify,
+                    directory: "./data".into(),
+                    json: true,
                 }),
             ),
             (

@@ -48,6 +48,10 @@ pub fn main() -> ExitCode {
             Ok(outcome) => finish(&outcome),
             Err(error) => fail(&format!("the runtime does not start: {error}")),
         },
+        Invocation::Snapshot(arguments) => match ramkeep_net::run(cli::snapshot::run(&host, &arguments)) {
+            Ok(outcome) => finish(&outcome),
+            Err(error) => fail(&format!("the runtime does not start: {error}")),
+        },
         Invocation::Server(arguments) => server(&host, &arguments),
     }
 }
@@ -153,10 +157,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         addresses,
         asks_password,
         cluster,
-        warnings: vec![
-            "no snapshots yet: the log grows, and a restart replays it (INFO durability tells its size)"
-                .into(),
-        ],
+        warnings: Vec::new(),
     };
     let wall_us = host.clock().wall_us();
     if is_json {

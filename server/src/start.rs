@@ -9,12 +9,12 @@ use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
 use crate::node::Node;
 use crate::peers::{self, Peers};
 use crate::roster::{self, ROSTER_FILE, Roster, cluster_uuid};
+use crate::snapshot;
 use ramkeep_engine::config::{self, Config, MemberRole, Settings};
 use ramkeep_engine::{Engine, MemberFacts, NodeFacts};
 use ramkeep_log::{
     HardState, HardStateError, Identity, IdentityError, Layout, Mutants, NodeId, Position, Recovered,
-    Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica, Report, SegmentFile, ShardId, Term,
-    Uuid,
+    Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica, Report, SegmentFile, ShardId, Uuid,
 };
 use ramkeep_net::{Disk, Host, Listener};
 use ramkeep_shard::{ReplayError, Shard};
@@ -287,8 +287,11 @@ async fn read_log(
     let disk = &directory.disk;
     let vote = disk.read_file(VOTE_FILE).await.map_err(StartError::Directory)?;
     let hard_state = HardState::read(&directory.layout, directory.member, &vote)?;
-    let options =
-        RecoveryOptions { layout: directory.layout, hard_state, base: (Position::ZERO, Term(0)), mutants };
+    let mut told_ns = node.clock.monotonic_ns();
+    let mut tell = |read, all| tell_progress(node, "loading the snapshot", (read, all), &mut told_ns);
+    let base = snapshot::load_newest(node, disk, &directory.layout, &mut tell).await;
+    let base = base.map_err(StartError::Directory)?;
+    let options = RecoveryOptions { layout: directory.layout, hard_state, base, mutants };
     let mut files = Vec::new();
     for name in disk.list().await.map_err(StartError::Directory)? {
         if let Some(segment) = segment_number(&name) {
@@ -298,12 +301,11 @@ async fn read_log(
     }
     let mut recovery = Recovery::new(options, &files)?;
     let mut entries = Vec::new();
-    let mut told_ns = node.clock.monotonic_ns();
     let mut open = None;
     loop {
         let step = recovery.step(&mut entries)?;
         replay(node, &mut entries)?;
-        tell_progress(node, &recovery, &mut told_ns);
+        tell_progress(node, "replaying the log", recovery.progress(), &mut told_ns);
         match step {
             RecoveryStep::Finished => break,
             RecoveryStep::Continue => ramkeep_net::yield_now().await,
@@ -336,14 +338,13 @@ fn replay(node: &Rc<Node>, entries: &mut Vec<ramkeep_log::CommittedEntry>) -> Re
     Ok(())
 }
 
-fn tell_progress(node: &Rc<Node>, recovery: &Recovery, told_ns: &mut u64) {
+fn tell_progress(node: &Rc<Node>, what: &str, (read, all): (u64, u64), told_ns: &mut u64) {
     let now_ns = node.clock.monotonic_ns();
-    let (read, all) = recovery.progress();
     let percent = (read * 100).checked_div(all).unwrap_or(100).min(100) as u8;
     node.shard.borrow_mut().engine.log.loading_percent = percent;
     if now_ns.saturating_sub(*told_ns) >= PROGRESS_NS {
         *told_ns = now_ns;
-        tracing::info!("replaying the log: {percent} %");
+        tracing::info!("{what}: {percent} %");
     }
 }
 
@@ -359,6 +360,10 @@ async fn rebuild_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
 }
 
 async fn rebuild(node: &Rc<Node>, directory: &Directory) -> Result<(), StartError> {
+    // Files that are being removed are none to read.
+    while node.log.is_cutting() {
+        ramkeep_net::sleep(LEADING_STEP).await;
+    }
     // What is committed is known to the replica; recovery over the same files gives it out again.
     let (recovered, _) = read_log(node, directory, Mutants::default()).await?;
     let committed = node.shard.borrow().replica().map_or(Position::ZERO, Replica::committed);
@@ -381,6 +386,8 @@ pub fn spawn_tasks(node: &Rc<Node>, directory: &Rc<Directory>, listeners: Vec<Li
     ramkeep_net::spawn(Rc::clone(node).end_turns());
     ramkeep_net::spawn(Rc::clone(node).tick());
     ramkeep_net::spawn(rebuild_when_wanted(Rc::clone(node), Rc::clone(directory)));
+    let disk = Rc::clone(&directory.disk);
+    ramkeep_net::spawn(snapshot::make_when_wanted(Rc::clone(node), disk, directory.layout));
 }
 
 /// Takes clients in until the node stops.

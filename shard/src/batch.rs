@@ -5,6 +5,7 @@
 //!
 //! Invariant: one connection's requests are executed in their order, and none behind one that stops the connection.
 
+use crate::snapshot::Waiting;
 use crate::{Mutant, Output, Shard, State};
 use ramkeep_engine::command::{Command, Flags};
 use ramkeep_engine::data::Turn;
@@ -13,7 +14,7 @@ use ramkeep_engine::keyspace::Touch;
 use ramkeep_engine::resp::{Batch, Decoded, Limits};
 use ramkeep_engine::session::{Session, SessionId};
 use ramkeep_engine::time::Now;
-use ramkeep_engine::{Action, Blocked};
+use ramkeep_engine::{Action, Blocked, SnapshotAsked};
 use std::ops::Range;
 
 /// Commands whose keys are touched together before the first of them is executed.
@@ -323,6 +324,14 @@ impl Shard {
             match action {
                 Action::Close(id) => outputs.push(Output::Close(id)),
                 Action::Rebuild { session } => self.ask_rebuild(session, now, outputs),
+                Action::Snapshot { asked } => self.want_snapshot(
+                    match asked {
+                        SnapshotAsked::InBackground => None,
+                        SnapshotAsked::Save(session) => Some(Waiting::Save(session)),
+                        SnapshotAsked::Reload(session) => Some(Waiting::Reload(session)),
+                    },
+                    outputs,
+                ),
                 Action::ParametersChanged => {
                     self.engine.parameters_changed();
                     outputs.push(Output::Action(Action::ParametersChanged));

@@ -23,6 +23,11 @@ impl ShardClock {
         }
     }
 
+    /// Shard time as it was last read or stamped.
+    pub fn last_ms(&self) -> i64 {
+        self.last_ms
+    }
+
     /// Shard time now, in milliseconds since 1970.
     pub fn now_ms(&mut self, now: Now) -> i64 {
         let wall_ms = now.wall_ms();

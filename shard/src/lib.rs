@@ -18,12 +18,14 @@ mod handover;
 mod hold;
 pub mod payload;
 mod role;
+mod snapshot;
 mod turn;
 
 pub use apply::ReplayError;
 pub use batch::{Arrival, Received};
 pub use gate::Outbox;
 pub use handover::HandoverRefused;
+pub use snapshot::{Begin, Certainty, Load, LoadFailure, Loading, Place, Slice};
 
 use clock::ShardClock;
 use confirm::Confirmation;
@@ -87,6 +89,10 @@ pub enum Mutant {
     LeaseIgnored,
     /// What a deposed primary had executed stays in memory though another leader's entries took its place.
     OverwrittenKept,
+    /// A snapshot says that it covers one entry more than it does.
+    SnapshotOffByOne,
+    /// A snapshot of changes that may be overwritten goes on after a step-down.
+    UncertainSnapshotKept,
 }
 
 /// What the node has to do. Order matters: replies are released only after what they rest on.
@@ -103,6 +109,8 @@ pub enum Output {
     /// Read the log from its start and feed its entries to [`Shard::replay`], then call [`Shard::replayed`]. Every
     /// entry that recovery gives out or holds as unapplied may be fed: the shard knows where to stop.
     Rebuild,
+    /// A snapshot is wanted: `begin_snapshot`, its slices to a file, then `snapshot_ended`.
+    Snapshot,
     /// The replica can no longer keep its promises; it serves nothing until restarted.
     Fenced(String),
 }
@@ -184,6 +192,7 @@ pub struct Shard {
     rebuild: Option<role::Rebuild>,
     /// Since the start.
     rebuilds: u64,
+    snapshots: snapshot::Snapshots,
     /// Entries committed while the log is read again; they follow it.
     deferred: Vec<CommittedEntry>,
     /// The batch being executed has read or changed data.
@@ -229,6 +238,7 @@ impl Shard {
             has_genesis: false,
             rebuild: None,
             rebuilds: 0,
+            snapshots: snapshot::Snapshots::default(),
             deferred: Vec::new(),
             has_touched_data: false,
             confirmation: Confirmation::default(),
@@ -342,6 +352,7 @@ impl Shard {
                 && !connection.outbox.is_unconfirmed()
                 && connection.outbox.withheld_bytes(committed) < self.options.withheld_bytes_max
         }) && !self.is_waiting_for_room()
+            && !self.is_keeping_much()
     }
 
     /// Sessions whose replies wait for a commit, at most two are counted.

@@ -76,6 +76,7 @@ impl Shard {
         }
         // Also what is committed and not yet durable here is in memory ahead of the position applied.
         self.state = if self.is_ahead_of_applied() { State::Frozen } else { State::Following };
+        self.give_up_uncertain_snapshot(outputs);
         self.refresh_availability();
         self.handover = None;
         // A transaction is watched, queued and executed under one leadership.
@@ -116,6 +117,7 @@ impl Shard {
     /// Memory is read again from the log, up to what was handed out of it so far.
     fn begin_rebuild(&mut self, until: Position, outputs: &mut Vec<Output>) {
         self.state = State::Replaying;
+        self.give_up_snapshot("the data are read again", outputs);
         self.engine.data.clear_for_rebuild();
         self.parts = Default::default();
         self.rebuild_until = until;
@@ -167,6 +169,7 @@ impl Shard {
             return;
         }
         self.state = State::Fenced(why.clone());
+        self.give_up_snapshot(&why, outputs);
         self.refresh_availability();
         self.drop_withheld(outputs);
         outputs.push(Output::Fenced(why));

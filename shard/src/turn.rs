@@ -171,6 +171,7 @@ impl Shard {
             self.end_turn(now, outputs);
         }
         self.engine.data.free_flushed(FREED_PER_TICK_MAX);
+        self.want_snapshot_by_length(now, outputs);
         self.check_waiting(now, outputs);
         self.engine.note_memory_peak();
         self.confirm(now, outputs);

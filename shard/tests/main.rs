@@ -9,5 +9,6 @@ mod handover;
 mod lives;
 mod log_only;
 mod reads;
+mod snapshots;
 mod step_down;
 mod traps;

@@ -228,6 +228,7 @@ mod under_madsim {
             cluster("three zones: uncommitted value visible", shard(ShardMutant::UncommittedVisible)),
             cluster("three zones: expiry not logged", shard(ShardMutant::ExpiryNotLogged)),
             cluster("a deposed primary keeps what was overwritten", shard(ShardMutant::OverwrittenKept)),
+            survive("snapshot says one entry more than it holds", shard(ShardMutant::SnapshotOffByOne)),
         ]
     }
 

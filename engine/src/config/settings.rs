@@ -78,6 +78,12 @@ pub struct Settings {
     // Durability
     pub dir: Vec<u8>,
     pub segment_size_bytes: u64,
+    /// Strings in snapshots are compressed.
+    pub rdb_compression: bool,
+    /// Snapshots held here at most.
+    pub snapshots_max: usize,
+    /// A snapshot is made when the log has grown by this, or by the size of the data if that is more. 0: never.
+    pub snapshot_log_bytes: u64,
     pub unavailable_wait_ms: u32,
     pub withheld_replies_bytes_max: u64,
     pub withheld_replies_node_bytes_max: u64,
@@ -188,6 +194,9 @@ impl Settings {
             peer_secret: from.text("peer-secret"),
             dir: from.text("dir"),
             segment_size_bytes: from.bytes("segment-size-bytes"),
+            rdb_compression: from.boolean("rdbcompression"),
+            snapshots_max: from.number("snapshot-keep"),
+            snapshot_log_bytes: from.bytes("snapshot-log-bytes"),
             unavailable_wait_ms: from.number("unavailable-wait-ms"),
             withheld_replies_bytes_max: from.bytes("withheld-replies-max-bytes"),
             withheld_replies_node_bytes_max: from.bytes("withheld-replies-node-max-bytes"),

@@ -25,7 +25,7 @@ const MIB: u64 = 1024 * 1024;
 
 const LOG: &str = "every OK is on disk through the transaction log, whatever this says";
 const REWRITE: &str = "the transaction log has no append-only file to rewrite or to repair";
-const SNAPSHOT: &str = "no RDB file is written; the transaction log keeps the data";
+const SNAPSHOT: &str = "snapshots are made by the log's length and by BGSAVE, each checked when read";
 const REPLICATION: &str = "this node is the only copy; there is no replication stream";
 const CLUSTER: &str = "this node is no member of a Redis Cluster";
 const TLS: &str = "there is no TLS: connections would not be encrypted";
@@ -194,7 +194,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("aof-disable-auto-gc", Boolean, "no", Harmless(REWRITE)).hidden(),
     row("save", SavePoints, "", Harmless(SNAPSHOT)),
     row("dbfilename", Text(FileName), "dump.rdb", Harmless(SNAPSHOT)).protected(),
-    row("rdbcompression", Boolean, "yes", Harmless(SNAPSHOT)),
+    row("rdbcompression", Boolean, "no", Honoured),
     row("rdbchecksum", Boolean, "yes", Harmless(SNAPSHOT)).never(),
     row("rdb-del-sync-files", Boolean, "no", Harmless(SNAPSHOT)),
     row("rdb-save-incremental-fsync", Boolean, "yes", Harmless(SNAPSHOT)),
@@ -294,6 +294,8 @@ pub const DIRECTIVES: &[Directive] = &[
     row("member", Members, "", Honoured).fixed(),
     row("peer-secret", Text(Any), "", Honoured).fixed().sensitive(),
     row("segment-size-bytes", Memory { min: MIB, max: 1024 * MIB }, "64mb", Honoured).fixed(),
+    row("snapshot-keep", Integer { min: 1, max: 1000 }, "2", Honoured),
+    row("snapshot-log-bytes", BYTES, "1gb", Honoured),
     row("unavailable-wait-ms", NATURAL, "2000", Honoured),
     row("withheld-replies-max-bytes", Memory { min: MIB, max: i64::MAX as u64 }, "64mb", Honoured),
     row("withheld-replies-node-max-bytes", Memory { min: MIB, max: i64::MAX as u64 }, "512mb", Honoured),

@@ -520,6 +520,22 @@ impl Data {
         self.databases = Databases::new(self.hash_key, DATABASE_COUNT);
     }
 
+    /// Begins anew with the hash key of a snapshot that is loaded next.
+    pub fn begin_load(&mut self, hash_key: HashKey) {
+        self.hash_key = hash_key;
+        self.hash_limits.hash_key = hash_key;
+        self.databases = Databases::new(hash_key, DATABASE_COUNT);
+    }
+
+    /// Puts an entry of a snapshot in. Gives one back if there is no such database or the key stands there.
+    pub fn load_entry(&mut self, database: usize, entry: Entry) -> Option<Entry> {
+        if database >= DATABASE_COUNT {
+            return Some(entry);
+        }
+        let at = self.hash_key.locate(entry.key());
+        self.databases[database].insert(at, entry)
+    }
+
     /// Digest of the logical content of all databases.
     pub fn digest(&self) -> u128 {
         digest::combine(self.databases.iter().map(Keyspace::digest))

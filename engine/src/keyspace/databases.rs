@@ -125,13 +125,17 @@ impl Databases {
         self.databases.iter_mut().chain(&mut self.flushed).for_each(|database| database.snapshot = None);
     }
 
+    /// Bytes of entries cloned for the snapshot and not given yet.
+    pub fn cloned_bytes(&self) -> u64 {
+        let cloned = |database: &Keyspace| database.snapshot.as_ref().map_or(0, |part| part.kept_bytes());
+        self.databases.iter().chain(&self.flushed).map(cloned).sum()
+    }
+
     /// Bytes held for the snapshot alone: clones of entries, without contents they share with live ones, and
     /// flushed databases.
     pub fn kept_bytes(&self) -> u64 {
-        let cloned = |database: &Keyspace| database.snapshot.as_ref().map_or(0, |part| part.kept_bytes());
         let needed = self.flushed.iter().filter(|database| database.snapshot.is_some());
-        self.databases.iter().chain(&self.flushed).map(cloned).sum::<u64>()
-            + needed.map(Keyspace::used_memory).sum::<u64>()
+        self.cloned_bytes() + needed.map(Keyspace::used_memory).sum::<u64>()
     }
 }
 

@@ -25,6 +25,7 @@ mod snapshot;
 pub(crate) mod table;
 
 pub use databases::Databases;
+pub use digest::combine as combine_digests;
 pub use entry::{ACCESS_LIMIT, Content, EMBEDDED_BYTES_MAX, Entry};
 pub use place::{Occupied, Place, Vacant};
 pub(crate) use scan::{Budget, END, PREFIX_BITS, scan_table};

@@ -4,9 +4,9 @@
 //! packed forms inside.
 //! Not here: files (`ramkeep-server`), when a snapshot is made (`ramkeep-shard`).
 //!
-//! A file is `REDIS0011` (magic and version), then a run of opcodes and keys, then `FF` and the CRC-64 of
-//! everything before it, little-endian. We write version 11 (Redis 7.2, Valkey 7.2 to 8.1), and read versions
-//! up to 11 and `VALKEY080`; 12 to 79 are another program's.
+//! A file is `REDIS0010` (magic and version), then a run of opcodes and keys, then `FF` and the CRC-64 of
+//! everything before it, little-endian. We write version 10 (Redis 7.0), since nothing in our files is newer, and
+//! read versions up to 11 (Redis 7.2, Valkey 7.2 to 8.1) and `VALKEY080`; 12 to 79 are another program's.
 //!
 //! | opcode | followed by |
 //! |-------:|-------------|
@@ -35,8 +35,11 @@ pub use writer::{Options, Writer};
 
 use crate::hash::HashKey;
 
-/// Version that is written, and the newest of Redis's that is read.
+/// Version that is written: the oldest that has all forms we write, so that the most readers know it.
+pub const WRITTEN_VERSION: u32 = 10;
+/// The newest of Redis's versions that is read.
 pub const VERSION: u32 = 11;
+const _: () = assert!(WRITTEN_VERSION <= VERSION);
 /// Version of Valkey 9 and later, under a magic of its own.
 const VALKEY_VERSION: u32 = 80;
 

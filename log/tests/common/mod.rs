@@ -48,6 +48,9 @@ pub struct Disk {
     /// What a snapshot covers, and what it holds.
     pub snapshot: (Position, Term),
     pub covered: Vec<CommittedEntry>,
+    /// Its file, where the test is about files.
+    #[allow(dead_code, reason = "the shard's tests share this file")]
+    pub snapshot_file: Vec<u8>,
     /// In the page cache only, since the process that wrote them died: what was there before, per write.
     unsynced: Vec<(Place, Vec<u8>)>,
 }

@@ -6,6 +6,7 @@
 use super::Outcome;
 use crate::log_driver::{VOTE_FILE, segment_name, segment_number};
 use crate::options::{LogAction, LogArguments};
+use crate::snapshot;
 use crate::start::IDENTITY_FILE;
 use ramkeep_log::{
     HardState, Identity, Inspector, Layout, Mutants, Position, Recovery, RecoveryOptions, RecoveryStep,
@@ -70,6 +71,16 @@ impl Reader {
         Ok(Outcome { text, exit_code: u8::from(is_bad) })
     }
 
+    /// Position and term of the snapshot that a start would load.
+    async fn newest_snapshot(&self) -> Result<(Position, Term), String> {
+        for position in snapshot::list(&self.disk).await.map_err(|error| error.to_string())? {
+            if let Ok((head, _, _)) = snapshot::check(&self.disk, position).await {
+                return Ok((Position(head.position), Term(head.term)));
+            }
+        }
+        Ok((Position::ZERO, Term(0)))
+    }
+
     /// What a start would make of the directory, without changing it.
     async fn verify(&self, as_json: bool) -> Result<Outcome, String> {
         let vote = self.disk.read_file(VOTE_FILE).await.map_err(|error| format!("{VOTE_FILE}: {error}"))?;
@@ -83,12 +94,8 @@ impl Reader {
                 bytes: file.len().map_err(|error| error.to_string())?,
             });
         }
-        let options = RecoveryOptions {
-            layout: self.layout,
-            hard_state,
-            base: (Position::ZERO, Term(0)),
-            mutants: Mutants::default(),
-        };
+        let base = self.newest_snapshot().await?;
+        let options = RecoveryOptions { layout: self.layout, hard_state, base, mutants: Mutants::default() };
         let mut recovery = Recovery::new(options, &files).map_err(|error| error.to_string())?;
         let mut entries = Vec::new();
         loop {

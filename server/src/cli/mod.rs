@@ -4,6 +4,7 @@
 
 pub mod config_check;
 pub mod log;
+pub mod snapshot;
 
 /// What a subcommand prints, and how it ends.
 #[derive(Debug, PartialEq, Eq)]

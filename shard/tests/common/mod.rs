@@ -9,7 +9,7 @@ use ramkeep_engine::session::{Peer, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Engine, NodeFacts};
 use ramkeep_log::{Message, Mutants, NodeId, Replica};
-use ramkeep_shard::{Mutant, Options, Output, Shard, State};
+use ramkeep_shard::{Loading, Mutant, Options, Output, Place, Shard, State};
 
 use crate::log_common::{self, Disk};
 
@@ -70,7 +70,12 @@ pub struct Node {
     pub stands_still: bool,
     /// Whose calls were executed when it stopped.
     unfinished: Option<SessionId>,
+    /// A snapshot is wanted and not yet begun.
+    pub wants_snapshot: bool,
 }
+
+/// What snapshots of these tests are of.
+pub const PLACE: Place = Place { shard: 0, cluster: [9; 16] };
 
 fn engine(seed: u64) -> Engine {
     let mut bytes = [0; 32];
@@ -115,8 +120,10 @@ impl Node {
             fenced: None,
             stands_still: false,
             unfinished: None,
+            wants_snapshot: false,
         };
         let now = node.now();
+        node.load_snapshot(now)?;
         let (entries, recovered, _) =
             log_common::recover(&node.disk, id).map_err(|error| format!("{id:?}: {error}"))?;
         for entry in &entries {
@@ -131,6 +138,21 @@ impl Node {
         node.shard.start(Replica::new(log_options, recovered, seed, now.monotonic_ns));
         node.with(|shard, now, outputs| shard.replayed(now, outputs));
         Ok(node)
+    }
+
+    /// Loads the snapshot that the disk has.
+    fn load_snapshot(&mut self, now: Now) -> Result<(), String> {
+        if self.disk.snapshot_file.is_empty() {
+            return Ok(());
+        }
+        let mut load = self.shard.begin_load();
+        load.feed(&self.disk.snapshot_file);
+        load.feed(&[]);
+        let loaded = self.shard.load(&mut load, PLACE, self.disk.snapshot.0, usize::MAX, now);
+        match loaded.map_err(|error| error.to_string())? {
+            Loading::Done(_) => Ok(()),
+            other => Err(format!("the snapshot is not whole: {other:?}")),
+        }
     }
 
     pub fn now(&self) -> Now {
@@ -166,6 +188,7 @@ impl Node {
                     self.read_log_again(now, outputs);
                 }
             }
+            Output::Snapshot => self.wants_snapshot = true,
             Output::Fenced(why) => self.fenced = Some(why),
         }
     }
@@ -194,7 +217,9 @@ impl Node {
                 self.shard.drive(now, outputs, |replica| replica.prepared(segment, now_ns));
             }
             Log::Discard { segments, cut } => self.disk.discard(segments, cut),
-            Log::Cut { .. } => unreachable!("nobody of these tests makes snapshots"),
+            Log::Cut { segments } => segments.iter().for_each(|segment| {
+                self.disk.segments.remove(segment).expect("what is cut was there");
+            }),
             Log::Fetch { segment, offset, bytes, .. } => {
                 let read = self.disk.read(segment, offset, bytes);
                 self.shard.drive(now, outputs, |replica| replica.fetched(segment, offset, &read, now_ns));
@@ -220,6 +245,7 @@ impl Node {
     fn read_log_again(&mut self, now: Now, outputs: &mut Vec<Output>) {
         self.wants_rebuild = false;
         self.rebuilds += 1;
+        self.load_snapshot(now).expect("a verified snapshot can be read");
         let (entries, recovered, _) =
             log_common::recover(&self.disk, self.id).expect("a living log can be read");
         let unapplied = recovered.unapplied.into_iter().map(ramkeep_log::Entry::into_committed);

@@ -98,11 +98,13 @@ pub async fn serve(
 ) -> Result<(), End> {
     let mut config = Config::new();
     let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).to_string();
-    let settings: [(&str, &[u8]); 4] = [
+    let snapshot_log_bytes = options.snapshot_log_bytes.to_string();
+    let settings: [(&str, &[u8]); 5] = [
         // Clients of a run are other machines.
         ("protected-mode", b"no"),
         ("dir", b"data"),
         ("segment-size-bytes", segment_bytes.as_bytes()),
+        ("snapshot-log-bytes", snapshot_log_bytes.as_bytes()),
         ("enable-debug-command", b"yes"),
     ];
     for (name, value) in settings {

@@ -184,6 +184,8 @@ pub struct Options {
     pub readers: u32,
     pub faults: Vec<FaultRate>,
     pub segment_bytes: u64,
+    /// Growth of the log after which a snapshot is made; 0: never.
+    pub snapshot_log_bytes: u64,
     pub sector_bytes: u32,
     pub network_latency_us: Range,
     pub disk_latency_us: Range,
@@ -204,6 +206,7 @@ const STREAM_FAULTS: u64 = 2;
 const STREAM_DISK: u64 = 3;
 const STREAM_NETWORK: u64 = 4;
 const STREAM_CLOCK: u64 = 5;
+const STREAM_SNAPSHOTS: u64 = 6;
 
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -246,6 +249,10 @@ impl Options {
             clock_jump_ms_total_max: if has(Fault::ClockJump) { jump_ms } else { 0 },
             clock_drift_ppm: if has(Fault::ClockDrift) { drift_ppm } else { 0 },
             faults,
+            snapshot_log_bytes: *pick(
+                &mut stream(seed, STREAM_SNAPSHOTS),
+                &[0, 16 << 10, 128 << 10, 1 << 20],
+            ),
             segment_bytes: *pick(disk, &[1 << 20, 1 << 20, 1 << 20, 1 << 20, 4 << 20]),
             sector_bytes: *pick(disk, &[512, 4096]),
             network_latency_us: Range { low: between(network, 10, 100), high: farthest_us },
@@ -330,6 +337,7 @@ impl fmt::Display for Options {
         write!(f, " client_timeout_ms={} wander={}", self.client_timeout_ms, self.wander_per_mille)?;
         write!(f, " readers={}", self.readers)?;
         write!(f, " segment_bytes={} sector_bytes={}", self.segment_bytes, self.sector_bytes)?;
+        write!(f, " snapshot_log_bytes={}", self.snapshot_log_bytes)?;
         write!(f, " network_us={} disk_us={}", self.network_latency_us, self.disk_latency_us)?;
         write!(f, " jump_ms={} drift_ppm={}", self.clock_jump_ms_total_max, self.clock_drift_ppm)?;
         write!(f, " sectors_kept={} faults=", self.sectors_kept_per_mille)?;

@@ -12,7 +12,7 @@ use crate::error::{ErrorReply, NO_SUCH_KEY, NOT_A_FLOAT, Result, SYNTAX};
 use crate::keyspace::Entry;
 use crate::number::{double, integer};
 use crate::resp::Protocol;
-use crate::{Action, Availability, Blocked};
+use crate::{Action, Availability, Blocked, SnapshotAsked};
 
 const NOT_ALLOWED: ErrorReply = ErrorReply::new(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
@@ -84,7 +84,8 @@ pub(super) fn debug(call: &mut Call<'_>) -> Result {
             call.engine.is_active_expire = call.integer(2).unwrap_or(0) != 0;
             call.reply.ok();
         }
-        (b"loadaof" | b"reload", 2) => return rebuild(call),
+        (b"loadaof", 2) => return rebuild(call),
+        (b"reload", 2..) => return reload(call),
         (b"digest", 2) => digest(call),
         (b"digest-value", _) => digest_value(call),
         (b"object", 3 | 4) => return object(call),
@@ -113,6 +114,16 @@ fn sleep(call: &mut Call<'_>) -> Result {
     call.engine.sleep_ns += microseconds * 1000;
     call.engine.actions.push(Action::Sleep { microseconds });
     call.reply.ok();
+    Ok(())
+}
+
+/// A snapshot, then everything is read again from it and the log.
+fn reload(call: &mut Call<'_>) -> Result {
+    if call.session.is_in_exec {
+        return Err(NOT_IN_TRANSACTION);
+    }
+    call.session.blocked = Some(Blocked::Action);
+    call.engine.actions.push(Action::Snapshot { asked: SnapshotAsked::Reload(call.session.id) });
     Ok(())
 }
 

@@ -154,9 +154,19 @@ fn persistence(call: &Call<'_>, text: &mut String) {
         line(text, "loading_loaded_perc", engine.log.loading_percent);
     }
     line(text, "async_loading", 0);
-    line(text, "rdb_changes_since_last_save", engine.data.changes());
-    line(text, "rdb_bgsave_in_progress", 0);
-    line(text, "rdb_last_bgsave_status", "ok");
+    let snapshots = &engine.snapshots;
+    let seconds = |seconds: Option<u64>| seconds.map_or(-1, u64::cast_signed);
+    let started_at_s = (engine.node.started_at.wall_us / 1_000_000).cast_signed();
+    line(text, "rdb_changes_since_last_save", engine.data.changes().saturating_sub(snapshots.changes));
+    line(text, "rdb_bgsave_in_progress", u8::from(snapshots.is_running));
+    line(text, "rdb_last_save_time", snapshots.last_at_s.unwrap_or(started_at_s));
+    line(text, "rdb_last_bgsave_status", if snapshots.has_failed { "err" } else { "ok" });
+    line(text, "rdb_last_bgsave_time_sec", seconds(snapshots.last_seconds));
+    line(text, "rdb_current_bgsave_time_sec", seconds(snapshots.running_seconds(call.now)));
+    line(text, "rdb_saves", snapshots.count);
+    line(text, "rdb_last_cow_size", snapshots.kept_bytes_peak);
+    line(text, "rdb_last_load_keys_expired", 0);
+    line(text, "rdb_last_load_keys_loaded", snapshots.loaded_keys);
     line(text, "aof_enabled", 1);
     line(text, "aof_rewrite_in_progress", 0);
     line(text, "aof_rewrite_scheduled", 0);
@@ -338,7 +348,9 @@ fn durability(call: &Call<'_>, text: &mut String) {
     line(text, "log_bytes", log.log_bytes);
     line(text, "log_segments", log.segments);
     line(text, "free_disk_bytes", log.free_disk_bytes);
-    line(text, "last_snapshot", "none");
+    let snapshots = &call.engine.snapshots;
+    line(text, "snapshot_position", snapshots.last_position);
+    line(text, "snapshot_bytes", snapshots.last_bytes);
 }
 
 #[cfg(test)]

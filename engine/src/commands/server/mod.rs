@@ -10,6 +10,7 @@ mod info;
 mod latency;
 mod memory;
 mod slowlog;
+mod snapshot;
 mod wait;
 
 use crate::call::Call;
@@ -109,6 +110,9 @@ pub const COMMANDS: &[Command] = &[
         .group("server")
         .subcommands(memory::SUBCOMMANDS)
         .doc("4.0.0", "", "A container for memory diagnostics commands.", "Depends on subcommand."),
+    snapshot::BGSAVE,
+    snapshot::SAVE,
+    snapshot::LASTSAVE,
     wait::WAIT,
     wait::WAITAOF,
 ];

@@ -1,0 +1,73 @@
+//! `ramkeep snapshot list` and `ramkeep snapshot verify`: the snapshots of a data directory as they lie there.
+//!
+//! Lives here: reading and telling. Nothing is changed; the node may be running.
+//! Not here: the files (`crate::snapshot`), making one (BGSAVE).
+
+use super::Outcome;
+use crate::options::{SnapshotAction, SnapshotArguments};
+use crate::snapshot;
+use ramkeep_engine::rdb::{Foot, Head};
+use ramkeep_log::Position;
+use ramkeep_net::{Disk, Host};
+use serde_json::json;
+use std::rc::Rc;
+
+/// Runs the subcommand; exit code 1 if a snapshot is damaged or the directory cannot be read.
+pub async fn run(host: &Host, arguments: &SnapshotArguments) -> Outcome {
+    let outcome = match host.disk_read_only(&arguments.directory.to_string_lossy()) {
+        Ok(disk) => tell(&disk, arguments).await,
+        Err(error) => Err(format!("{}: {error}", arguments.directory.display())),
+    };
+    outcome.unwrap_or_else(|why| {
+        let text = if arguments.json { json!({ "error": why }).to_string() } else { format!("error: {why}") };
+        Outcome { text: text + "\n", exit_code: 1 }
+    })
+}
+
+async fn tell(disk: &Rc<dyn Disk>, arguments: &SnapshotArguments) -> Result<Outcome, String> {
+    let positions = snapshot::list(disk).await.map_err(|error| error.to_string())?;
+    let mut outcome = Outcome { text: String::new(), exit_code: 0 };
+    for position in positions {
+        let line = match arguments.action {
+            SnapshotAction::List => {
+                let name = snapshot::name_of(position);
+                let file = disk.open(&name).await.map_err(|error| format!("{name}: {error}"))?;
+                let bytes = file.len().map_err(|error| format!("{name}: {error}"))?;
+                listed(position, bytes, arguments.json)
+            }
+            SnapshotAction::Verify => {
+                let found = snapshot::check(disk, position).await;
+                outcome.exit_code |= u8::from(found.is_err());
+                verified(position, found, arguments.json)
+            }
+        };
+        outcome.text += &line;
+        outcome.text.push('\n');
+    }
+    Ok(outcome)
+}
+
+fn listed(position: Position, bytes: u64, as_json: bool) -> String {
+    let name = snapshot::name_of(position);
+    if as_json {
+        return json!({ "file": name, "position": position.0, "bytes": bytes }).to_string();
+    }
+    format!("{name}  position {}  {bytes} bytes", position.0)
+}
+
+fn verified(position: Position, found: Result<(Head, Foot, u64), String>, as_json: bool) -> String {
+    let name = snapshot::name_of(position);
+    match (found, as_json) {
+        (Ok((head, foot, bytes)), true) => json!({
+            "file": name, "verdict": "good", "position": head.position, "term": head.term, "bytes": bytes,
+            "keys": foot.keys, "digest": format!("{:032x}", foot.digest),
+        })
+        .to_string(),
+        (Ok((head, foot, bytes)), false) => format!(
+            "{name}  good  position {}  term {}  {} keys  {bytes} bytes  digest {:032x}",
+            head.position, head.term, foot.keys, foot.digest
+        ),
+        (Err(why), true) => json!({ "file": name, "verdict": "damaged", "why": why }).to_string(),
+        (Err(why), false) => format!("{name}  DAMAGED  {why}"),
+    }
+}
