@@ -291,7 +291,6 @@ impl Generator {
             (Scan, "SCAN 0 COUNT 1000 MATCH h? TYPE hash"),
             (Kind, "RANDOMKEY"),
             (Exact, "DBSIZE"),
-            (Exact, "OBJECT ENCODING K"),
             (Exact, "OBJECT REFCOUNT nokey"),
         ])
     }
