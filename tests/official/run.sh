@@ -17,7 +17,8 @@ port=${RAMKEEP_SUITE_PORT:-21111}
 units=("$@")
 [ "${#units[@]}" -gt 0 ] ||
   units=(unit/type/string unit/type/incr unit/type/hash unit/expire unit/keyspace unit/scan unit/multi unit/protocol
-    unit/quit unit/bitops unit/bitfield unit/other unit/introspection unit/slowlog unit/latency-monitor unit/info-command)
+    unit/quit unit/bitops unit/bitfield unit/other unit/introspection unit/introspection-2 unit/slowlog
+    unit/latency-monitor unit/info-command unit/lazyfree unit/pause unit/replybufsize)
 
 folder=$(mktemp -d)
 pid=
