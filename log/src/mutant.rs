@@ -44,5 +44,6 @@ impl Mutants {
     question!(tail_not_written_again, TailNotWrittenAgain);
     question!(sync_error_ignored, SyncErrorIgnored);
     question!(acknowledged_before_sync, AcknowledgedBeforeSync);
+    #[cfg(feature = "mutants")]
     question!(votes_for_any_log, VotesForAnyLog);
 }
