@@ -64,10 +64,12 @@ pub type ReadJob = Box<dyn FnOnce(&mut dyn io::Read) + Send>;
 
 /// A large file in the making. Its operations happen in the order of their calls, beside those of other files.
 pub trait Draft {
-    /// Adds bytes at the end; they are durable when the future completes. Gives the buffer back for reuse.
+    /// Adds bytes at the end. Those of the call before are with the device when the future completes, so that little
+    /// is on its way at any time; none are durable before [`Draft::read_through`] or [`Draft::finish`]. Gives the
+    /// buffer back for reuse.
     fn append(&self, bytes: Vec<u8>) -> LocalFuture<'static, io::Result<Vec<u8>>>;
 
-    /// Reads what was appended from the start.
+    /// Makes what was appended durable and reads it from the start, from the medium.
     fn read_through(&self, job: ReadJob) -> LocalFuture<'static, io::Result<()>>;
 
     /// Gives the file its name, replacing a file of that name, durably. Nothing is appended any more.

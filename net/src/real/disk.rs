@@ -8,6 +8,7 @@
 //!
 //! Invariant: log files are open with O_DSYNC, so that a write has returned only when it is on the medium.
 
+use super::paced::Pace;
 use super::system;
 use super::worker::Worker;
 use crate::disk::{Draft, Fence, LOCK_NAME, PARTIAL_SUFFIX, ReadJob, check_name};
@@ -19,7 +20,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Piece in which zeros are written.
 const ZERO_BYTES: usize = 1 << 20;
@@ -182,7 +183,8 @@ impl Disk for RealDisk {
         let workers = Rc::clone(&self.workers);
         Box::pin(async move {
             let file = file.await?;
-            let shared = DraftShared { file, fence: Fence::default(), directory, name, _lock: lock };
+            let (fence, pace) = Default::default();
+            let shared = DraftShared { file, pace, fence, directory, name, _lock: lock };
             let draft: Rc<dyn Draft> = Rc::new(RealDraft { shared: Arc::new(shared), workers });
             Ok(draft)
         })
@@ -195,6 +197,7 @@ impl Disk for RealDisk {
 
 struct DraftShared {
     file: File,
+    pace: Mutex<Pace>,
     fence: Fence,
     directory: Arc<Path>,
     name: String,
@@ -209,13 +212,14 @@ impl DraftShared {
 
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         self.fence.check()?;
-        let mut file = &self.file;
-        self.fence.watch(file.write_all(bytes).and_then(|()| self.file.sync_data()))
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        self.fence.watch(pace.write(&self.file, bytes))
     }
 
     #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
     fn read_through(&self, job: ReadJob) -> io::Result<()> {
         self.fence.check()?;
+        self.fence.watch(self.file.sync_data())?;
         // What is in the page cache proves nothing about the medium.
         system::drop_cached(&self.file);
         let mut file = File::open(self.partial())?;
@@ -396,12 +400,13 @@ fn create_zeroed(directory: &Path, name: &str, bytes: u64) -> io::Result<File> {
 
 #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
     let zeros = vec![0; ZERO_BYTES];
+    let mut pace = Pace::default();
     let mut left = bytes;
     while left > 0 {
         let piece = left.min(ZERO_BYTES as u64) as usize;
-        file.write_all(&zeros[..piece])?;
+        pace.write(&file, &zeros[..piece])?;
         left -= piece as u64;
     }
     file.sync_all()

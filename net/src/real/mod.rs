@@ -1,7 +1,7 @@
 //! The real back end: tokio's current-thread runtime, kernel sockets, files and threads.
 //!
 //! Lives here: [`Host`] as production sees it, tasks and timers. The rest by file: `clock`, `connection`,
-//! `disk` (with `worker`, its threads), `signals`, and `system`, the only place with calls into libc.
+//! `disk` (with `worker`, its threads, and `paced`, for large files), `signals`, and `system`, the only place with calls into libc.
 //!
 //! The bans on clocks, files, threads and the runtime's own functions end at this folder: it is what they
 //! point to. Each allowance below names its function's own reason.
@@ -9,6 +9,7 @@
 mod clock;
 mod connection;
 mod disk;
+mod paced;
 mod signals;
 mod system;
 mod worker;

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -54,6 +55,42 @@ pub fn drop_cached(file: &impl AsFd) {
     };
     #[cfg(not(target_os = "linux"))]
     let _ = file;
+}
+
+/// Hands a range of a file to the device, without waiting for it and without making it durable.
+pub fn begin_write_back(file: &impl AsFd, range: Range<u64>) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return sync_file_range(file, range, libc::SYNC_FILE_RANGE_WRITE);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, range);
+        Ok(())
+    }
+}
+
+/// Waits until the device has taken a range of a file. It is not durable by that: a sync makes it so.
+pub fn end_write_back(file: &impl AsFd, range: Range<u64>) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        sync_file_range(file, range, flags)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = range;
+        // SAFETY: fsync takes no pointer; the descriptor is open because it is borrowed.
+        check(unsafe { libc::fsync(file.as_fd().as_raw_fd()) } as libc::ssize_t).map(drop)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn sync_file_range(file: &impl AsFd, range: Range<u64>, flags: libc::c_uint) -> io::Result<()> {
+    let (offset, length) = (range.start.cast_signed(), (range.end - range.start).cast_signed());
+    // SAFETY: no memory is involved; the descriptor is open because it is borrowed.
+    check(unsafe { libc::sync_file_range(file.as_fd().as_raw_fd(), offset, length, flags) } as libc::ssize_t)
+        .map(drop)
 }
 
 /// Fills `bytes` from the kernel's generator.

@@ -350,15 +350,19 @@ impl Draft for NodeDraft {
     fn append(&self, bytes: Vec<u8>) -> LocalFuture<'static, io::Result<Vec<u8>>> {
         let open = Rc::clone(&self.open);
         self.open.inner.drafts.submit(async move {
-            let offset = open.inner.core.borrow().len(open.file)?;
-            open.write(offset, bytes).await
+            open.fence.check()?;
+            open.inner.check_writable()?;
+            let file = open.file;
+            let append = |core: &mut SimDisk| core.write(file, core.len(file)?, &bytes);
+            let outcome = open.inner.step("disk.apply", Operation::Write, append).await;
+            open.fence.watch(outcome.map(|()| bytes))
         })
     }
 
     fn read_through(&self, job: ReadJob) -> LocalFuture<'static, io::Result<()>> {
         let open = Rc::clone(&self.open);
         self.open.inner.drafts.submit(async move {
-            open.fence.check()?;
+            open.sync().await?;
             let file = open.file;
             let read = |core: &mut SimDisk| core.read(file, 0, usize::MAX);
             let bytes = open.inner.step("disk.read", Operation::Read, read).await?;
@@ -370,7 +374,7 @@ impl Draft for NodeDraft {
     fn finish(&self) -> LocalFuture<'static, io::Result<()>> {
         let (open, partial, path) = (Rc::clone(&self.open), self.partial(), self.path.clone());
         self.open.inner.drafts.submit(async move {
-            open.fence.check()?;
+            open.sync().await?;
             let inner = &open.inner;
             let renamed =
                 inner.step("disk.rename", Operation::Names, |core| core.rename(&partial, &path)).await;
@@ -427,6 +431,12 @@ impl Open {
             Ok(()) => self.inner.step("disk.sync", Operation::Sync, |core| core.finish_write(write)).await,
             Err(error) => Err(error),
         };
+        self.fence.watch(outcome)
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        self.fence.check()?;
+        let outcome = self.inner.step("disk.sync", Operation::Sync, |core| core.sync(self.file)).await;
         self.fence.watch(outcome)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Lives here: [`SimDisk`], a whole disk as plain data: what processes see, what is on the medium, and what a
 //! power loss makes of the difference. `content` holds one file's bytes, `faults` the rates and counts. No
-//! runtime: the simulated back end adds only the waiting, and any test can drive it by hand.
+//! runtime: the simulated back end adds only the waiting, any test can drive it by hand, and [`SteppedDisk`] ends
+//! after any number of steps.
 //! Not here: [`Disk`](crate::Disk) itself, fault schedules, what is in the files.
 //!
 //! Model: a write changes the page cache; a sync makes sectors durable one by one; names live apart from
@@ -15,10 +16,12 @@
 mod content;
 mod faults;
 mod sectors;
+mod stepped;
 #[cfg(test)]
 mod tests;
 
 pub use faults::{FaultCounts, Faults, Latency, Operation};
+pub use stepped::SteppedDisk;
 
 use crate::random::{Draw, mix};
 use content::Content;
