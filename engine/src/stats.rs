@@ -3,7 +3,7 @@
 //! Lives here: counters. Not here: their printing (`commands::server`).
 
 use crate::command::Command;
-use crate::rdb::Head;
+use crate::rdb::{Foot, Head};
 use crate::time::Now;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ pub struct SnapshotFacts {
     pub last_at_s: Option<i64>,
     pub last_position: u64,
     pub last_bytes: u64,
+    pub last_keys: u64,
     /// Duration of the last, good or not; none before the first.
     pub last_seconds: Option<u64>,
     pub has_failed: bool,
@@ -37,12 +38,10 @@ impl SnapshotFacts {
         self.kept_bytes_peak = 0;
     }
 
-    pub fn succeeded(&mut self, head: &Head, bytes: u64, seconds: u64, changes: u64, now: Now) {
+    pub fn succeeded(&mut self, head: &Head, foot: Foot, bytes: u64, seconds: u64, changes: u64, now: Now) {
         self.is_running = false;
         self.has_failed = false;
-        self.last_at_s = Some((now.wall_us / 1_000_000).cast_signed());
-        self.last_position = head.position;
-        self.last_bytes = bytes;
+        self.fetched(head, foot, bytes, now);
         self.last_seconds = Some(seconds);
         self.changes = changes;
         self.count += 1;
@@ -54,9 +53,18 @@ impl SnapshotFacts {
         self.last_seconds = Some(seconds);
     }
 
+    /// Another node's came here, whole.
+    pub fn fetched(&mut self, head: &Head, foot: Foot, bytes: u64, now: Now) {
+        self.last_at_s = Some((now.wall_us / 1_000_000).cast_signed());
+        self.last_position = head.position;
+        self.last_bytes = bytes;
+        self.last_keys = foot.keys;
+    }
+
     /// The data came from a snapshot.
     pub fn loaded(&mut self, head: &Head, keys: u64) {
         self.last_position = head.position;
+        self.last_keys = keys;
         self.loaded_keys = keys;
     }
 

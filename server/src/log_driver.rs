@@ -64,6 +64,15 @@ impl LogDriver {
         }
     }
 
+    /// The node's data directory.
+    pub(crate) fn disk(&self) -> &Rc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Does what the replica asked for, or starts it.
     pub(crate) fn carry_out(&self, node: &Rc<Node>, output: Output) {
         match output {

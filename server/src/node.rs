@@ -7,6 +7,7 @@
 //! Invariant: the shard is borrowed for one call at a time, never across an await.
 
 use crate::connection::Link;
+use crate::holdings::Holdings;
 use crate::log_driver::LogDriver;
 use crate::peers::Peers;
 use crate::round::Round;
@@ -29,12 +30,16 @@ pub const TICK: Duration = Duration::from_millis(50);
 pub(crate) const INLINE_LINKS_MAX: usize = 4;
 /// Idle and unauthenticated clients are looked for at every so many ticks.
 const SWEEP_TICKS: u64 = 20;
+/// The newest snapshot is told of at every so many ticks.
+const ANNOUNCE_TICKS: u64 = 5;
 
 pub struct Node {
     pub host: Host,
     pub clock: Clock,
     pub shard: RefCell<Shard>,
     pub(crate) log: LogDriver,
+    /// Snapshots of its directory.
+    pub holdings: Holdings,
     /// The other nodes; none for a node alone.
     pub(crate) peers: OnceCell<Rc<Peers>>,
     pub(crate) links: RefCell<HashMap<SessionId, Rc<Link>, foldhash::fast::FixedState>>,
@@ -61,6 +66,7 @@ impl Node {
             host,
             shard: RefCell::new(shard),
             log,
+            holdings: Holdings::default(),
             peers: OnceCell::new(),
             links: RefCell::default(),
             round: RefCell::default(),
@@ -128,9 +134,19 @@ impl Node {
             ramkeep_net::sleep(TICK).await;
             self.refresh_facts();
             self.with_shard(|shard, now, outputs| shard.tick(now, outputs));
+            if count % ANNOUNCE_TICKS == 0 {
+                self.announce_snapshot();
+            }
             if count % SWEEP_TICKS == 0 {
                 self.sweep();
             }
+        }
+    }
+
+    /// Tells the other nodes which snapshot they may fetch here.
+    pub(crate) fn announce_snapshot(&self) {
+        if let (Some(peers), Some(newest)) = (self.peers(), self.holdings.newest()) {
+            peers.announce(&newest);
         }
     }
 

@@ -9,13 +9,15 @@
 //!
 //! Two lanes lead to each peer, each a connection of its own: `urgent` for heartbeats, votes and answers, `bulk` for
 //! entries, so that no heartbeat waits behind megabytes. A third kind of connection, `ask`, carries one question and
-//! its answer.
+//! its answer; a fourth, `snapshot`, the pieces of a file, both opened when they are needed.
 
 use crate::founding;
+use crate::holdings::VerifiedSnapshot;
 use crate::node::Node;
 use crate::roster::{Roster, by_number, own};
+use crate::transfer;
 use ramkeep_engine::config::{Member, Settings, split_address};
-use ramkeep_log::{Message, NodeId, ShardId, Uuid};
+use ramkeep_log::{Message, NodeId, Position, ShardId, Term, Uuid};
 use ramkeep_net::peer::{
     Caller, Credentials, HandshakeError, Link, LinkCounts, LinkOptions, Refusal, Secret, Session, accept,
     dial,
@@ -32,10 +34,12 @@ pub mod purpose {
     pub const URGENT: u8 = 1;
     pub const BULK: u8 = 2;
     pub const ASK: u8 = 3;
+    pub const SNAPSHOT: u8 = 4;
 }
 
 /// Kinds of frames on the lanes.
 const MESSAGE: u8 = 1;
+const SNAPSHOT_HELD: u8 = 2;
 
 const URGENT_PENDING_BYTES_MAX: usize = 1 << 20;
 const BULK_PENDING_BYTES_MAX: usize = 32 << 20;
@@ -46,6 +50,8 @@ const BACKLOG: u32 = 64;
 const SESSIONS_MAX: usize = 1024;
 /// A whole question with its answer takes no longer.
 const ASK_TIME_MAX: Duration = Duration::from_secs(2);
+/// Opening a connection takes no longer.
+const CALL_TIME_MAX: Duration = Duration::from_secs(3);
 const SHARD: ShardId = ShardId(0);
 
 /// Lanes to one peer.
@@ -68,6 +74,32 @@ pub struct Peers {
     /// Nodes with which nothing is exchanged: a cut made by hand.
     cut: RefCell<BTreeSet<u32>>,
     messages_received: Cell<u64>,
+    /// What each node told last of its newest snapshot.
+    announced: RefCell<BTreeMap<u32, Announced>>,
+}
+
+/// A verified snapshot that another node holds, or held when it told of it.
+///
+/// On the lanes, integers little-endian: position (8), term (8), length of the file (8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    pub position: Position,
+    pub term: Term,
+    pub bytes: u64,
+}
+
+impl Announced {
+    fn encode(&self, buffer: &mut Vec<u8>) {
+        for number in [self.position.0, self.term.0, self.bytes] {
+            buffer.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let words = <[u8; 24]>::try_from(body).ok()?;
+        let number = |at: usize| u64::from_le_bytes(words[at..at + 8].try_into().expect("eight bytes"));
+        Some(Self { position: Position(number(0)), term: Term(number(8)), bytes: number(16) })
+    }
 }
 
 /// How a peer's lanes do.
@@ -123,6 +155,7 @@ impl Peers {
                 sessions_opened: Cell::default(),
                 cut: RefCell::default(),
                 messages_received: Cell::default(),
+                announced: RefCell::default(),
                 credentials,
             }
         })
@@ -221,6 +254,20 @@ impl Peers {
         }
     }
 
+    /// Tells every node of the newest snapshot here.
+    pub(crate) fn announce(&self, newest: &VerifiedSnapshot) {
+        let announced = Announced { position: newest.position(), term: newest.term(), bytes: newest.bytes };
+        for lanes in self.lanes.values() {
+            lanes.urgent.send(SNAPSHOT_HELD, |buffer| announced.encode(buffer));
+            lanes.urgent.flush();
+        }
+    }
+
+    /// What each node told last of its newest snapshot, by the node's number.
+    pub fn announced(&self) -> Vec<(u32, Announced)> {
+        self.announced.borrow().iter().map(|(number, announced)| (*number, *announced)).collect()
+    }
+
     fn check_directory(&self, member: NodeId, directory: Uuid) -> Result<(), Refusal> {
         let known = self.roster.borrow().as_ref().and_then(|roster| roster.directory_of(member));
         if known.is_none_or(|known| known == directory) { Ok(()) } else { Err(Refusal::Directory) }
@@ -256,22 +303,70 @@ impl Peers {
     }
 
     async fn ask_member(&self, member: &Member, question: u8, body: &[u8]) -> Result<Answer, HandshakeError> {
-        let (host_name, port) = split_address(&member.peer_address).expect("addresses were checked");
-        let address = self.host.resolve(host_name, port).await?;
-        let conn = self.host.connect(address).await?;
-        let mut random = self.host.rng("peer question");
-        let to = u64::from(member.number());
-        let session = dial(conn, &self.credentials, to, purpose::ASK, &mut random).await?;
+        let session = self.dial(member, purpose::ASK).await?;
         let found = NodeId(session.remote().member);
-        if found.node() != member.number() {
-            return Err(HandshakeError::Refusing(Refusal::Misdirected));
-        }
         session.send(question, body).await?;
         let frame = session.receive().await?;
         if frame.kind != question {
             return Err(HandshakeError::Senseless("an answer to another question"));
         }
         Ok(Answer { member: found, directory: Uuid(session.remote().directory), body: frame.body.to_vec() })
+    }
+
+    /// A fresh connection to the member.
+    async fn dial(&self, member: &Member, purpose: u8) -> Result<Session, HandshakeError> {
+        let (host_name, port) = split_address(&member.peer_address).expect("addresses were checked");
+        let address = self.host.resolve(host_name, port).await?;
+        let conn = self.host.connect(address).await?;
+        let mut random = self.host.rng("peer question");
+        let session = dial(conn, &self.credentials, u64::from(member.number()), purpose, &mut random).await?;
+        let is_right = NodeId(session.remote().member).node() == member.number();
+        if is_right { Ok(session) } else { Err(HandshakeError::Refusing(Refusal::Misdirected)) }
+    }
+
+    /// Opens a connection of its own to a member, known by its directory. It ends when the member is cut off.
+    pub(crate) async fn call(self: &Rc<Self>, number: u32, purpose: u8) -> Result<Call, HandshakeError> {
+        if self.is_cut(number) {
+            return Err(HandshakeError::Refusing(Refusal::Cut));
+        }
+        let member = self.members.iter().find(|member| member.number() == number);
+        let member = member.ok_or(HandshakeError::Refusing(Refusal::NotAMember))?;
+        let dialling = timeout(CALL_TIME_MAX, self.dial(member, purpose));
+        let session = dialling.await.map_err(io::Error::from)??;
+        let remote = session.remote();
+        self.check_directory(NodeId(remote.member), Uuid(remote.directory))
+            .map_err(HandshakeError::Refusing)?;
+        Ok(Call::new(self, number, Rc::new(session)))
+    }
+}
+
+/// An open connection that is closed when the node that it leads to is cut off; it is left when this is dropped.
+pub(crate) struct Call {
+    peers: Rc<Peers>,
+    id: u64,
+    session: Rc<Session>,
+}
+
+impl Call {
+    fn new(peers: &Rc<Peers>, number: u32, session: Rc<Session>) -> Self {
+        let id = peers.sessions_opened.get();
+        peers.sessions_opened.set(id + 1);
+        peers.sessions.borrow_mut().insert(id, (number, Rc::clone(&session)));
+        Self { peers: Rc::clone(peers), id, session }
+    }
+}
+
+impl std::ops::Deref for Call {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.peers.sessions.borrow_mut().remove(&self.id);
     }
 }
 
@@ -315,19 +410,17 @@ pub async fn accept_peers(node: Rc<Node>, peers: Rc<Peers>, listener: Listener) 
 }
 
 async fn serve(node: Rc<Node>, peers: Rc<Peers>, session: Rc<Session>) {
-    let id = peers.sessions_opened.get();
-    peers.sessions_opened.set(id + 1);
     let from = NodeId(session.remote().member);
-    peers.sessions.borrow_mut().insert(id, (from.node(), Rc::clone(&session)));
+    let session = Call::new(&peers, from.node(), session);
     let outcome = match session.purpose() {
         purpose::URGENT | purpose::BULK => receive(&node, &peers, &session).await,
         purpose::ASK => answer(&node, &peers, &session).await,
+        purpose::SNAPSHOT => transfer::serve(&node, &session).await,
         other => {
             tracing::warn!(purpose = other, "a peer opened a connection for something unknown");
             Ok(())
         }
     };
-    peers.sessions.borrow_mut().remove(&id);
     if let Err(error) = outcome {
         let name = by_member(&peers, from);
         tracing::debug!(name, purpose = session.purpose(), %error, "a connection of a peer ended");
@@ -349,9 +442,19 @@ async fn receive(node: &Rc<Node>, peers: &Peers, session: &Session) -> io::Resul
             outcome => drop(outcome?),
         }
         while let Some(frame) = session.next_frame()? {
-            if frame.kind == MESSAGE {
-                let message = Message::decode(SHARD, &frame.body);
-                messages.push(message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?);
+            match frame.kind {
+                MESSAGE => {
+                    let message = Message::decode(SHARD, &frame.body);
+                    messages
+                        .push(message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?);
+                }
+                SNAPSHOT_HELD => {
+                    if let Some(announced) = Announced::decode(&frame.body) {
+                        peers.announced.borrow_mut().insert(from.node(), announced);
+                    }
+                }
+                // From a newer version.
+                _ => {}
             }
         }
         if messages.is_empty() {

@@ -7,6 +7,7 @@
 //! the next opening; the state they hold is committed; the file is read back and is right; it gets its name,
 //! durably; only then are segments of the log and older snapshots removed.
 
+use crate::holdings::VerifiedSnapshot;
 use crate::node::Node;
 use ramkeep_engine::rdb::{Foot, Head, Item, Loader};
 use ramkeep_engine::value::HashLimits;
@@ -21,7 +22,7 @@ use std::time::Duration;
 const PREFIX: &str = "snapshot-";
 const SUFFIX: &str = ".rdb";
 /// Bytes of one append.
-const APPEND_BYTES: usize = 1 << 20;
+const APPEND_BYTES: usize = 256 << 10;
 /// Bytes of one read at a start.
 const READ_BYTES: usize = 1 << 20;
 /// Items loaded before others have their turn.
@@ -48,8 +49,9 @@ pub fn place_of(layout: &Layout) -> Place {
 }
 
 /// Makes a snapshot whenever the shard wants one.
-pub async fn make_when_wanted(node: Rc<Node>, disk: Rc<dyn Disk>, layout: Layout) {
-    let place = place_of(&layout);
+pub async fn make_when_wanted(node: Rc<Node>) {
+    let disk = Rc::clone(node.log.disk());
+    let place = place_of(node.log.layout());
     loop {
         node.snapshot_wanted.notified().await;
         let head = loop {
@@ -60,25 +62,32 @@ pub async fn make_when_wanted(node: Rc<Node>, disk: Rc<dyn Disk>, layout: Layout
             }
         };
         let Some(head) = head else { continue };
-        let outcome = make(&node, &disk, &layout, &head).await;
+        let outcome = make(&node, &disk, &head).await;
         match &outcome {
-            Ok(bytes) => tracing::info!(position = head.position, bytes, "snapshot made"),
+            Ok(made) => tracing::info!(position = head.position, bytes = made.bytes, "snapshot made"),
             Err(error) => tracing::warn!(position = head.position, %error, "no snapshot was made"),
         }
-        let outcome = outcome.map_err(|error| error.to_string());
         let is_made = outcome.is_ok();
+        let outcome = outcome.map(|made| {
+            node.holdings.add(made.clone());
+            made.bytes
+        });
+        let outcome = outcome.map_err(|error| error.to_string());
         node.with_shard(|shard, now, outputs| shard.snapshot_ended(outcome, now, outputs));
         if is_made {
-            remove_old(&node, &disk).await;
+            remove_old(&node).await;
+            node.announce_snapshot();
         }
         node.wake_paused();
     }
 }
 
-/// Makes the file; gives its size.
-async fn make(node: &Rc<Node>, disk: &Rc<dyn Disk>, layout: &Layout, head: &Head) -> io::Result<u64> {
-    let draft = disk.draft(&name_of(Position(head.position))).await?;
-    let outcome = fill_and_finish(node, disk, layout, head, &draft).await;
+/// Makes the file.
+async fn make(node: &Rc<Node>, disk: &Rc<dyn Disk>, head: &Head) -> io::Result<VerifiedSnapshot> {
+    let position = Position(head.position);
+    let _claim = node.holdings.claim(position).ok_or(io::ErrorKind::ResourceBusy)?;
+    let draft = disk.draft(&name_of(position)).await?;
+    let outcome = fill_and_finish(node, head, &draft).await;
     if outcome.is_err()
         && let Err(error) = draft.abandon().await
     {
@@ -89,11 +98,9 @@ async fn make(node: &Rc<Node>, disk: &Rc<dyn Disk>, layout: &Layout, head: &Head
 
 async fn fill_and_finish(
     node: &Rc<Node>,
-    disk: &Rc<dyn Disk>,
-    layout: &Layout,
     head: &Head,
     draft: &Rc<dyn Draft>,
-) -> io::Result<u64> {
+) -> io::Result<VerifiedSnapshot> {
     let mut bytes = 0;
     let mut under_way = None;
     let mut buffer = Vec::with_capacity(APPEND_BYTES * 2);
@@ -108,12 +115,7 @@ async fn fill_and_finish(
             if let Some(append) = under_way.take() {
                 append_done(append).await?;
             }
-            if disk.free_bytes()? < layout.segment_bytes * SEGMENTS_LEFT {
-                return Err(io::Error::new(
-                    io::ErrorKind::StorageFull,
-                    "the log needs the space that is left",
-                ));
-            }
+            check_room(node, buffer.len() as u64)?;
             bytes += buffer.len() as u64;
             let piece = std::mem::replace(&mut buffer, Vec::with_capacity(APPEND_BYTES * 2));
             under_way = Some(draft.append(piece));
@@ -130,13 +132,27 @@ async fn fill_and_finish(
     while wait_for_certainty(node)? {
         ramkeep_net::sleep(STEP).await;
     }
-    read_back(draft, head, foot).await?;
+    let found =
+        read_through(draft).await?.and_then(|found| match found == (Some(head.clone()), Some(foot)) {
+            true => Ok(()),
+            false => Err("it holds something else than was written".to_string()),
+        });
+    found.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("reading it back: {why}")))?;
     // Memory may have turned out to be wrong while the file was read.
     while wait_for_certainty(node)? {
         ramkeep_net::sleep(STEP).await;
     }
     draft.finish().await?;
-    Ok(bytes)
+    Ok(VerifiedSnapshot { head: head.clone(), foot, bytes })
+}
+
+/// An error if so many more bytes would leave too little disk to the log.
+pub(crate) fn check_room(node: &Node, bytes: u64) -> io::Result<()> {
+    let left_to_log = node.log.layout().segment_bytes * SEGMENTS_LEFT;
+    if node.log.disk().free_bytes()? < left_to_log.saturating_add(bytes) {
+        return Err(io::Error::new(io::ErrorKind::StorageFull, "the log needs the space that is left"));
+    }
+    Ok(())
 }
 
 async fn append_done(append: ramkeep_net::LocalFuture<'static, io::Result<Vec<u8>>>) -> io::Result<()> {
@@ -152,20 +168,16 @@ fn wait_for_certainty(node: &Rc<Node>) -> io::Result<bool> {
     }
 }
 
-/// Reads the whole file and compares it with what was to be written.
-async fn read_back(draft: &Rc<dyn Draft>, head: &Head, foot: Foot) -> io::Result<()> {
+/// Reads a whole file back from the medium and checks it; gives what it says of itself, or what is wrong with it.
+pub(crate) async fn read_through(draft: &Rc<dyn Draft>) -> io::Result<Result<Found, String>> {
     let outcome = Arc::new(Mutex::new(Err("it was not read".to_string())));
-    let (told, head) = (Arc::clone(&outcome), head.clone());
+    let told = Arc::clone(&outcome);
     let read = move |file: &mut dyn io::Read| {
-        let found = verify(file).and_then(|found| match found == (Some(head), Some(foot)) {
-            true => Ok(()),
-            false => Err("it holds something else than was written".to_string()),
-        });
-        *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
+        *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = verify(file);
     };
     draft.read_through(Box::new(read)).await?;
     let found = outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    found.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("reading it back: {why}")))
+    Ok(found)
 }
 
 /// Reads a file to its end and compares it with what it says of itself.
@@ -235,19 +247,27 @@ impl Verifier {
     }
 }
 
-/// Reads a snapshot of a directory and checks it; gives its size too.
-pub async fn check(disk: &Rc<dyn Disk>, position: Position) -> Result<(Head, Foot, u64), String> {
+/// Reads a snapshot of a directory and checks it. `told` hears how far it is.
+pub async fn check(
+    disk: &Rc<dyn Disk>,
+    position: Position,
+    told: &mut dyn FnMut(u64, u64),
+) -> Result<VerifiedSnapshot, String> {
     let file = disk.open(&name_of(position)).await.map_err(|error| error.to_string())?;
+    let size = file.len().map_err(|error| error.to_string())?;
     let mut verifier = Verifier::default();
     let mut offset = 0;
     loop {
         let bytes = file.read_at(offset, READ_BYTES).await.map_err(|error| error.to_string())?;
         offset += bytes.len() as u64;
         match verifier.feed(&bytes)? {
-            Some((Some(head), Some(foot))) if head.position == position.0 => return Ok((head, foot, offset)),
+            Some((Some(head), Some(foot))) if head.position == position.0 => {
+                return Ok(VerifiedSnapshot { head, foot, bytes: offset });
+            }
             Some(_) => return Err("it is no snapshot of this position".to_string()),
-            None => {}
+            None => told(offset, size),
         }
+        ramkeep_net::yield_now().await;
     }
 }
 
@@ -259,31 +279,44 @@ pub async fn list(disk: &Rc<dyn Disk>) -> io::Result<Vec<Position>> {
     Ok(positions)
 }
 
-/// Removes all snapshots but the newest ones.
-async fn remove_old(node: &Rc<Node>, disk: &Rc<dyn Disk>) {
+/// Removes all snapshots but the newest ones and those that somebody is using.
+pub(crate) async fn remove_old(node: &Rc<Node>) {
     let kept = node.shard.borrow().engine.config.settings().snapshots_max;
+    let disk = node.log.disk();
     let removed = async {
-        for position in list(disk).await?.into_iter().skip(kept) {
-            disk.remove(&name_of(position)).await?;
+        let surplus = node.holdings.surplus(&list(disk).await?, kept);
+        // Nobody begins to use one that goes.
+        surplus.iter().for_each(|position| node.holdings.forget(*position));
+        for position in &surplus {
+            disk.remove(&name_of(*position)).await?;
         }
-        disk.sync_dir().await
+        if surplus.is_empty() { Ok(()) } else { disk.sync_dir().await }
     };
     if let Err(error) = removed.await {
         tracing::warn!(%error, "older snapshots stay");
     }
 }
 
-/// Loads the newest snapshot that is whole; gives its position and term, zero when there is none. `told` hears how
-/// far it is.
+/// Loads the newest snapshot that is whole; gives its position and term, zero when there is none. A voter without data
+/// only checks it. `told` hears how far it is.
 pub async fn load_newest(
     node: &Rc<Node>,
     disk: &Rc<dyn Disk>,
     layout: &Layout,
     told: &mut dyn FnMut(u64, u64),
 ) -> io::Result<(Position, Term)> {
+    let is_log_only = node.shard.borrow().is_log_only();
     for position in list(disk).await? {
-        match load(node, disk, layout, position, told).await {
-            Ok(head) => return Ok((Position(head.position), Term(head.term))),
+        let loaded = match is_log_only {
+            false => load(node, disk, layout, position, told).await,
+            true => rest_on(node, disk, layout, position, told).await,
+        };
+        match loaded {
+            Ok(snapshot) => {
+                let (position, term) = (snapshot.position(), snapshot.term());
+                node.holdings.add(snapshot);
+                return Ok((position, term));
+            }
             // The one before it may do, if the log still reaches it: that is for recovery to find out.
             Err(error) => tracing::error!(name = name_of(position), %error, "this snapshot cannot be used"),
         }
@@ -298,7 +331,7 @@ async fn load(
     layout: &Layout,
     position: Position,
     told: &mut dyn FnMut(u64, u64),
-) -> io::Result<Head> {
+) -> io::Result<VerifiedSnapshot> {
     let place = place_of(layout);
     let file = disk.open(&name_of(position)).await?;
     let size = file.len()?;
@@ -309,7 +342,7 @@ async fn load(
         let now = node.now();
         let step = node.shard.borrow_mut().load(&mut load, place, position, ITEMS_AT_ONCE, now);
         match step.map_err(|failure| io::Error::new(io::ErrorKind::InvalidData, failure.to_string()))? {
-            Loading::Done(head) => return Ok(head),
+            Loading::Done(head, foot) => return Ok(VerifiedSnapshot { head, foot, bytes: size }),
             Loading::More => ramkeep_net::yield_now().await,
             Loading::NeedsBytes => {
                 let bytes = next.await?;
@@ -320,6 +353,24 @@ async fn load(
             }
         }
     }
+}
+
+/// Checks a snapshot whose content nobody needs in memory here.
+async fn rest_on(
+    node: &Rc<Node>,
+    disk: &Rc<dyn Disk>,
+    layout: &Layout,
+    position: Position,
+    told: &mut dyn FnMut(u64, u64),
+) -> io::Result<VerifiedSnapshot> {
+    let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let snapshot = check(disk, position, told).await.map_err(wrong)?;
+    let place = place_of(layout);
+    if (snapshot.head.shard, snapshot.head.cluster) != (place.shard, place.cluster) {
+        return Err(wrong("it belongs to another shard or cluster".to_string()));
+    }
+    node.shard.borrow_mut().rest_on_snapshot(&snapshot.head, snapshot.foot);
+    Ok(snapshot)
 }
 
 #[cfg(test)]

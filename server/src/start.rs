@@ -10,6 +10,7 @@ use crate::node::Node;
 use crate::peers::{self, Peers};
 use crate::roster::{self, ROSTER_FILE, Roster, cluster_uuid};
 use crate::snapshot;
+use crate::transfer;
 use ramkeep_engine::config::{self, Config, MemberRole, Settings};
 use ramkeep_engine::{Engine, MemberFacts, NodeFacts};
 use ramkeep_log::{
@@ -93,6 +94,11 @@ pub struct Directory {
 /// Opens the directory, or makes it. A directory that is not empty is never made anew.
 pub async fn open(host: &Host, options: &Options) -> Result<Directory, StartError> {
     let disk = host.disk(&options.directory).map_err(StartError::Directory)?;
+    open_on(disk, host, options).await
+}
+
+/// The same on a disk that was opened before; `options.directory` is its name only.
+pub async fn open_on(disk: Rc<dyn Disk>, host: &Host, options: &Options) -> Result<Directory, StartError> {
     let names = disk.list().await.map_err(StartError::Directory)?;
     let mut segments = Vec::new();
     for name in &names {
@@ -386,8 +392,8 @@ pub fn spawn_tasks(node: &Rc<Node>, directory: &Rc<Directory>, listeners: Vec<Li
     ramkeep_net::spawn(Rc::clone(node).end_turns());
     ramkeep_net::spawn(Rc::clone(node).tick());
     ramkeep_net::spawn(rebuild_when_wanted(Rc::clone(node), Rc::clone(directory)));
-    let disk = Rc::clone(&directory.disk);
-    ramkeep_net::spawn(snapshot::make_when_wanted(Rc::clone(node), disk, directory.layout));
+    ramkeep_net::spawn(snapshot::make_when_wanted(Rc::clone(node)));
+    ramkeep_net::spawn(transfer::fetch_when_told(Rc::clone(node)));
 }
 
 /// Takes clients in until the node stops.

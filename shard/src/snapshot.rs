@@ -125,7 +125,7 @@ pub enum LoadFailure {
 pub enum Loading {
     NeedsBytes,
     More,
-    Done(Head),
+    Done(Head, Foot),
 }
 
 impl Shard {
@@ -252,7 +252,8 @@ impl Shard {
             Ok(bytes) => {
                 self.snapshots.held = Position(running.head.position);
                 self.snapshots.log_end = running.log_end;
-                self.engine.snapshots.succeeded(&running.head, bytes, seconds, running.changes, now);
+                let foot = running.foot.expect("a snapshot that is made has its end");
+                self.engine.snapshots.succeeded(&running.head, foot, bytes, seconds, running.changes, now);
                 let held = self.snapshots.held;
                 self.drive(now, outputs, |replica| replica.snapshot_held(held));
             }
@@ -363,16 +364,54 @@ impl Shard {
             return Err(LoadFailure::NoChecksum);
         }
         let head = load.loader.head().ok_or(LoadFailure::NotOurs)?;
-        let told = load.loader.foot().ok_or(LoadFailure::NotOurs)?.keys;
-        if load.keys != told {
-            return Err(LoadFailure::Keys { found: load.keys, told });
+        let foot = load.loader.foot().ok_or(LoadFailure::NotOurs)?;
+        if load.keys != foot.keys {
+            return Err(LoadFailure::Keys { found: load.keys, told: foot.keys });
         }
         self.applied = Position(head.position);
         self.has_genesis = true;
         self.clock.observe(head.shard_ms, now);
         self.snapshots.held = self.applied;
-        self.engine.snapshots.loaded(&head, told);
-        Ok(Loading::Done(head))
+        self.engine.snapshots.loaded(&head, foot.keys);
+        Ok(Loading::Done(head, foot))
+    }
+
+    /// A voter without data rests on a verified snapshot in its directory: the log before it is not needed here.
+    pub fn rest_on_snapshot(&mut self, head: &Head, foot: Foot) {
+        assert!(self.options.is_log_only, "a replica with data loads its snapshot");
+        assert_eq!(self.state, State::Replaying, "before the log is read");
+        self.applied = Position(head.position);
+        self.snapshots.held = self.applied;
+        self.engine.snapshots.loaded(head, foot.keys);
+    }
+
+    /// Whether a snapshot of another member's is worth fetching: a voter without data makes none of its own, and takes
+    /// one that is newer than its own, as soon as it knows its entry to be committed and holds it durably.
+    pub fn wants_snapshot_of(&self, position: Position, term: Term) -> bool {
+        let Some(replica) = &self.replica else { return false };
+        self.options.is_log_only
+            && self.state == State::Following
+            && position > self.snapshots.held
+            && position <= replica.committed().min(replica.persisted())
+            && replica.term_of(position) == Some(term)
+    }
+
+    /// A snapshot that was wanted is in this node's directory, durably, and was read back and found right.
+    pub fn snapshot_fetched(
+        &mut self,
+        head: &Head,
+        foot: Foot,
+        bytes: u64,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) {
+        let position = Position(head.position);
+        if !self.wants_snapshot_of(position, Term(head.term)) {
+            return;
+        }
+        self.snapshots.held = position;
+        self.engine.snapshots.fetched(head, foot, bytes, now);
+        self.drive(now, outputs, |replica| replica.snapshot_held(position));
     }
 }
 

@@ -74,8 +74,8 @@ impl Reader {
     /// Position and term of the snapshot that a start would load.
     async fn newest_snapshot(&self) -> Result<(Position, Term), String> {
         for position in snapshot::list(&self.disk).await.map_err(|error| error.to_string())? {
-            if let Ok((head, _, _)) = snapshot::check(&self.disk, position).await {
-                return Ok((Position(head.position), Term(head.term)));
+            if let Ok(found) = snapshot::check(&self.disk, position, &mut |_, _| {}).await {
+                return Ok((found.position(), found.term()));
             }
         }
         Ok((Position::ZERO, Term(0)))

@@ -4,9 +4,9 @@
 //! Not here: the files (`crate::snapshot`), making one (BGSAVE).
 
 use super::Outcome;
+use crate::holdings::VerifiedSnapshot;
 use crate::options::{SnapshotAction, SnapshotArguments};
 use crate::snapshot;
-use ramkeep_engine::rdb::{Foot, Head};
 use ramkeep_log::Position;
 use ramkeep_net::{Disk, Host};
 use serde_json::json;
@@ -36,7 +36,7 @@ async fn tell(disk: &Rc<dyn Disk>, arguments: &SnapshotArguments) -> Result<Outc
                 listed(position, bytes, arguments.json)
             }
             SnapshotAction::Verify => {
-                let found = snapshot::check(disk, position).await;
+                let found = snapshot::check(disk, position, &mut |_, _| {}).await;
                 outcome.exit_code |= u8::from(found.is_err());
                 verified(position, found, arguments.json)
             }
@@ -55,15 +55,15 @@ fn listed(position: Position, bytes: u64, as_json: bool) -> String {
     format!("{name}  position {}  {bytes} bytes", position.0)
 }
 
-fn verified(position: Position, found: Result<(Head, Foot, u64), String>, as_json: bool) -> String {
+fn verified(position: Position, found: Result<VerifiedSnapshot, String>, as_json: bool) -> String {
     let name = snapshot::name_of(position);
     match (found, as_json) {
-        (Ok((head, foot, bytes)), true) => json!({
+        (Ok(VerifiedSnapshot { head, foot, bytes }), true) => json!({
             "file": name, "verdict": "good", "position": head.position, "term": head.term, "bytes": bytes,
             "keys": foot.keys, "digest": format!("{:032x}", foot.digest),
         })
         .to_string(),
-        (Ok((head, foot, bytes)), false) => format!(
+        (Ok(VerifiedSnapshot { head, foot, bytes }), false) => format!(
             "{name}  good  position {}  term {}  {} keys  {bytes} bytes  digest {:032x}",
             head.position, head.term, foot.keys, foot.digest
         ),

@@ -150,7 +150,7 @@ impl Node {
         load.feed(&[]);
         let loaded = self.shard.load(&mut load, PLACE, self.disk.snapshot.0, usize::MAX, now);
         match loaded.map_err(|error| error.to_string())? {
-            Loading::Done(_) => Ok(()),
+            Loading::Done(..) => Ok(()),
             other => Err(format!("the snapshot is not whole: {other:?}")),
         }
     }

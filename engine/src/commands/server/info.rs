@@ -351,6 +351,7 @@ fn durability(call: &Call<'_>, text: &mut String) {
     let snapshots = &call.engine.snapshots;
     line(text, "snapshot_position", snapshots.last_position);
     line(text, "snapshot_bytes", snapshots.last_bytes);
+    line(text, "snapshot_keys", snapshots.last_keys);
 }
 
 #[cfg(test)]

@@ -1,0 +1,6 @@
+//! Snapshots of whole nodes: carried to others, and cut short at every step.
+#![cfg(not(madsim))]
+
+mod common;
+mod crash;
+mod transfer;
