@@ -118,6 +118,11 @@ pub enum Action {
     RewriteConfig {
         session: SessionId,
     },
+    /// RAMKEEP: the session waits for the answer.
+    Cluster {
+        session: SessionId,
+        request: ClusterRequest,
+    },
     /// DEBUG LOADAOF: wait until all is committed, then rebuild the data from the log.
     Rebuild {
         session: SessionId,
@@ -142,6 +147,19 @@ pub enum SnapshotAsked {
     Save(SessionId),
     /// The session waits until the data were read again from it.
     Reload(SessionId),
+}
+
+/// What an operator asks of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterRequest {
+    Status,
+    /// Hand the primary's role over, to a node of this name or to any.
+    Failover {
+        to: Option<String>,
+    },
+    /// Exchange nothing with other nodes.
+    Cut,
+    Heal,
 }
 
 /// Why a session takes no further command for now; its reply comes later.

@@ -8,7 +8,10 @@
 //! task takes over when the socket does not take all at once.
 
 use crate::node::Node;
+use crate::wire::{TunnelEnd, Wire};
+use ramkeep_engine::Blocked;
 use ramkeep_engine::session::{Peer, SessionId};
+use ramkeep_net::peer::Session;
 use ramkeep_net::{Conn, Signal};
 use ramkeep_shard::Sent;
 use std::cell::{Cell, RefCell};
@@ -23,7 +26,7 @@ const AUTHENTICATION_NS_MAX: u64 = 10_000_000_000;
 /// What the node keeps of a connection besides the shard's part.
 pub(crate) struct Link {
     pub id: SessionId,
-    pub conn: Conn,
+    pub conn: Wire,
     /// What was read and is no complete request yet, or could not be executed yet.
     pub rest: RefCell<Vec<u8>>,
     /// There is something for the task to do: flush the rest, go on reading, close.
@@ -38,6 +41,8 @@ pub(crate) struct Link {
     is_closing: Cell<bool>,
     /// The socket did not take everything: the task waits for it to be writable.
     is_clogged: Cell<bool>,
+    /// The client wants this node whoever leads: it said so by its first command.
+    is_for_this_node: bool,
 }
 
 /// What a connection's task has to see to.
@@ -58,13 +63,28 @@ pub(crate) enum Step {
 
 /// Serves one client until either side ends it.
 pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
-    let peer =
-        Peer { address: conn.peer_address().to_string(), local_address: conn.local_address().to_string() };
+    serve_wire(node, Wire::Socket(conn), Vec::new(), false).await;
+}
+
+/// As [`serve`], where the first bytes were read already and keep the client here.
+pub(crate) async fn serve_from(node: Rc<Node>, conn: Conn, first: Vec<u8>) {
+    serve_wire(node, Wire::Socket(conn), first, true).await;
+}
+
+/// As [`serve`], for a client that is connected to another node.
+pub(crate) async fn serve_tunnel(node: Rc<Node>, session: Rc<Session>, address: String) {
+    serve_wire(node, Wire::Tunnel(TunnelEnd::new(session, address)), Vec::new(), false).await;
+}
+
+async fn serve_wire(node: Rc<Node>, conn: Wire, first: Vec<u8>, is_for_this_node: bool) {
+    let (address, local_address) = conn.addresses();
+    let peer = Peer { address, local_address };
     let id = node.with_shard(|shard, now, _| shard.open(peer, now));
     let link = Rc::new(Link {
         id,
         conn,
-        rest: RefCell::default(),
+        is_for_this_node,
+        rest: RefCell::new(first),
         wake: Signal::new(),
         has_more: Cell::new(false),
         is_paused: Cell::new(false),
@@ -73,7 +93,12 @@ pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
         is_clogged: Cell::new(false),
     });
     node.links.borrow_mut().insert(id, Rc::clone(&link));
-    let mut step = Step::Idle;
+    let mut step = match &link.conn {
+        _ if !link.rest.borrow().is_empty() => node.take_in(&link),
+        // Frames may have come with the first one of the tunnel.
+        Wire::Tunnel(_) => node.read(&link),
+        Wire::Socket(_) => Step::Idle,
+    };
     loop {
         step = match step {
             Step::Closed => break,
@@ -81,7 +106,7 @@ pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
                 ramkeep_net::yield_now().await;
                 node.take_in(&link)
             }
-            Step::Idle if link.is_closing.get() && !link.is_clogged.get() => Step::Closed,
+            Step::Idle if link.is_closing.get() && !link.has_unsent() => Step::Closed,
             Step::Idle => match poll_fn(|context| link.poll_event(context)).await {
                 Event::Woken => node.woken(&link),
                 Event::Writable(Ok(())) => {
@@ -107,7 +132,7 @@ impl Link {
         if self.wake.poll(context).is_ready() {
             return Poll::Ready(Event::Woken);
         }
-        if self.is_clogged.get()
+        if self.has_unsent()
             && let Poll::Ready(outcome) = self.conn.poll_writable(context)
         {
             return Poll::Ready(Event::Writable(outcome));
@@ -116,6 +141,11 @@ impl Link {
             return self.conn.poll_readable(context).map(Event::Readable);
         }
         Poll::Pending
+    }
+
+    /// Whether bytes wait for the socket to take them.
+    fn has_unsent(&self) -> bool {
+        self.is_clogged.get() || self.conn.has_rest()
     }
 
     pub fn takes_requests(&self) -> bool {
@@ -174,6 +204,26 @@ impl Node {
         }
         if link.is_closing.get() || (link.is_paused.get() && shard.takes_requests(link.id)) {
             link.wake.set();
+        }
+    }
+
+    /// This node does not lead any more: its clients come back through whoever does.
+    pub(crate) fn send_clients_away(self: &Rc<Node>) {
+        let ids: Vec<SessionId> = self.links.borrow().keys().copied().collect();
+        ids.into_iter().for_each(|id| self.send_client_away(id));
+    }
+
+    /// As [`Node::send_clients_away`], for one. Who waits for an answer of the node itself gets it before: it may
+    /// have asked for the very change.
+    pub(crate) fn send_client_away(self: &Rc<Node>, id: SessionId) {
+        let stays = {
+            let shard = self.shard.borrow();
+            let blocked = shard.engine.sessions.get(id).and_then(|session| session.blocked.as_ref());
+            let is_for_this_node = self.links.borrow().get(&id).is_none_or(|link| link.is_for_this_node);
+            is_for_this_node || blocked == Some(&Blocked::Action) || shard.is_leading()
+        };
+        if !stays {
+            self.close_when_flushed(id);
         }
     }
 

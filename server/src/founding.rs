@@ -39,7 +39,7 @@ pub enum FoundingError {
     #[error(
         "the cluster knows member '{name}' by another data directory ({known}, this one is {found}). If the old \
          directory is lost, this node must be replaced, so that it does not vote as one that remembers; it has \
-         changed nothing"
+         not taken part"
     )]
     OtherDirectory { name: String, known: Uuid, found: Uuid },
     #[error("the cluster was founded without a member '{0}'")]

@@ -17,4 +17,7 @@ pub mod roster;
 mod round;
 pub mod snapshot;
 pub mod start;
+pub mod status;
 pub mod transfer;
+mod tunnel;
+mod wire;

@@ -55,6 +55,7 @@ pub struct Node {
     pub(crate) snapshot_wanted: Notify,
     stop_wanted: Notify,
     pub(crate) is_stopping: Cell<bool>,
+    has_led: Cell<bool>,
     pub(crate) is_fenced: Cell<bool>,
     fenced: Notify,
 }
@@ -78,6 +79,7 @@ impl Node {
             snapshot_wanted: Notify::new(),
             stop_wanted: Notify::new(),
             is_stopping: Cell::new(false),
+            has_led: Cell::new(false),
             is_fenced: Cell::new(false),
             fenced: Notify::new(),
         })
@@ -134,6 +136,10 @@ impl Node {
             ramkeep_net::sleep(TICK).await;
             self.refresh_facts();
             self.with_shard(|shard, now, outputs| shard.tick(now, outputs));
+            let leads = self.shard.borrow().is_leading();
+            if self.has_led.replace(leads) && !leads && self.peers.get().is_some() {
+                self.send_clients_away();
+            }
             if count % ANNOUNCE_TICKS == 0 {
                 self.announce_snapshot();
             }
@@ -186,6 +192,16 @@ impl Node {
             Action::RewriteConfig { session } => {
                 let outcome = self.rewrite_config().map_err(|error| error.to_string());
                 self.with_shard(|shard, _, outputs| shard.rewritten(session, outcome, outputs));
+            }
+            Action::Cluster { session, request } => {
+                let node = Rc::clone(self);
+                ramkeep_net::spawn(async move {
+                    let outcome = crate::status::carry_out(&node, request).await;
+                    node.with_shard(|shard, _, outputs| shard.answered(session, outcome, outputs));
+                    if node.peers.get().is_some() {
+                        node.send_client_away(session);
+                    }
+                });
             }
             Action::ParametersChanged => {}
             Action::Close(_) | Action::Rebuild { .. } | Action::Snapshot { .. } => {

@@ -6,6 +6,9 @@
 //! Invariant: what cannot be understood is a `UsageError` that names the closest thing known; the process then ends
 //! with exit code 2.
 
+use crate::cli::client::Target;
+use crate::cli::dev::{DEFAULT_DIRECTORY, DevAction, DevArguments, Plan};
+use crate::cli::status::{FailoverArguments, StatusArguments};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use ramkeep_engine::config::{DIRECTIVES, closest_directive};
@@ -19,6 +22,9 @@ pub enum Invocation {
     Log(LogArguments),
     ConfigCheck(ConfigCheckArguments),
     Snapshot(SnapshotArguments),
+    Dev(DevArguments),
+    Status(StatusArguments),
+    Failover(FailoverArguments),
     /// Print this and end with exit code 0.
     Print(String),
 }
@@ -121,11 +127,110 @@ enum Command {
         #[command(subcommand)]
         action: SnapshotCommand,
     },
+    /// Three zones on this machine, to be played with and broken
+    Dev(DevOptions),
+    /// Tell how the cluster does; exit code 1 without a quorum
+    Status {
+        #[command(flatten)]
+        node: NodeOptions,
+        /// One JSON value
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hand the primary's role to another node
+    Failover {
+        #[command(flatten)]
+        node: NodeOptions,
+        /// The node that is to serve; any that can if not given
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+    },
     /// Look at configuration files
     Config {
         #[command(subcommand)]
         action: ConfigCommand,
     },
+}
+
+/// Which node is asked; any node of a cluster knows of all.
+#[derive(clap::Args)]
+struct NodeOptions {
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    #[arg(long, short, default_value_t = 6379)]
+    port: u16,
+    /// Password of the node
+    #[arg(long)]
+    password: Option<String>,
+}
+
+impl NodeOptions {
+    fn target(self) -> Target {
+        Target { host: self.host, port: self.port, password: self.password }
+    }
+}
+
+#[derive(clap::Args)]
+struct DevOptions {
+    /// Zones, each with one node
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// Port of the first node's clients; the others follow
+    #[arg(long, default_value_t = 6379)]
+    port: u16,
+    /// Where all of it is kept
+    #[arg(long, default_value = DEFAULT_DIRECTORY, global = true)]
+    dir: String,
+    /// A zone that holds the log alone
+    #[arg(long, value_name = "ZONE")]
+    log_only_zone: Option<String>,
+    /// Stay until Ctrl-C, then stop the nodes
+    #[arg(long)]
+    foreground: bool,
+    #[command(subcommand)]
+    action: Option<DevCommand>,
+}
+
+#[derive(Subcommand)]
+enum DevCommand {
+    /// kill -9
+    Kill { zone: String },
+    /// Start a node that does not run
+    Start { zone: String },
+    /// Make a node stand still
+    Pause { zone: String },
+    /// Let it run on
+    Resume { zone: String },
+    /// Cut a zone off from the others
+    Partition { zone: String },
+    /// Take all partitions back
+    Heal,
+    /// Show all nodes
+    Status,
+    /// Stop all nodes; the data stay
+    Stop,
+}
+
+impl DevOptions {
+    fn arguments(self) -> DevArguments {
+        let action = match self.action {
+            None => DevAction::Up(Plan {
+                nodes: self.nodes,
+                port: self.port,
+                log_only_zone: self.log_only_zone,
+                foreground: self.foreground,
+            }),
+            Some(DevCommand::Kill { zone }) => DevAction::Kill(zone),
+            Some(DevCommand::Start { zone }) => DevAction::Start(zone),
+            Some(DevCommand::Pause { zone }) => DevAction::Pause(zone),
+            Some(DevCommand::Resume { zone }) => DevAction::Resume(zone),
+            Some(DevCommand::Partition { zone }) => DevAction::Partition(zone),
+            Some(DevCommand::Heal) => DevAction::Heal,
+            Some(DevCommand::Status) => DevAction::Status,
+            Some(DevCommand::Stop) => DevAction::Stop,
+        };
+        DevArguments { directory: self.dir, action }
+    }
 }
 
 #[derive(Subcommand)]
@@ -185,14 +290,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some("server") if !matches!(words.get(1).map(String::as_str), Some("--help" | "-h")) => {
             server(&words[1..]).map(Invocation::Server)
         }
-        Some("server" | "log" | "snapshot" | "config" | "help") => subcommand(words),
+        Some("server" | "log" | "snapshot" | "config" | "dev" | "status" | "failover" | "help") => {
+            subcommand(words)
+        }
         _ => server(&words).map(Invocation::Server),
     }
 }
 
 /// The closest subcommand, for a file that does not exist.
 pub fn closest_subcommand(word: &str) -> Option<&'static str> {
-    ramkeep_engine::config::closest(word, ["server", "log", "snapshot", "config", "help"].into_iter())
+    let known = ["server", "log", "snapshot", "config", "dev", "status", "failover", "help"];
+    ramkeep_engine::config::closest(word, known.into_iter())
 }
 
 fn subcommand(words: Vec<String>) -> Result<Invocation, UsageError> {
@@ -222,6 +330,11 @@ fn subcommand(words: Vec<String>) -> Result<Invocation, UsageError> {
                 SnapshotCommand::Verify(target) => (SnapshotAction::Verify, target),
             };
             Invocation::Snapshot(SnapshotArguments { action, directory: target.directory, json: target.json })
+        }
+        Command::Dev(options) => Invocation::Dev(options.arguments()),
+        Command::Status { node, json } => Invocation::Status(StatusArguments { target: node.target(), json }),
+        Command::Failover { node, to } => {
+            Invocation::Failover(FailoverArguments { target: node.target(), to })
         }
         Command::Config { action: ConfigCommand::Check { file, json } } => {
             Invocation::ConfigCheck(ConfigCheckArguments { file, json })
@@ -381,6 +494,40 @@ mod tests {
         ] {
             assert_eq!(parsed(line), Ok(expected), "{line}");
         }
+    }
+
+    #[test]
+    fn a_cluster_to_play_with_is_made_and_broken_by_words() {
+        let action = |line: &str| match parsed(line) {
+            Ok(Invocation::Dev(arguments)) => (arguments.directory, arguments.action),
+            other => panic!("{line}: {other:?}"),
+        };
+        let plan = |nodes, port, zone: Option<&str>| {
+            let log_only_zone = zone.map(str::to_owned);
+            DevAction::Up(Plan { nodes, port, log_only_zone, foreground: false })
+        };
+        assert_eq!(action("dev"), (DEFAULT_DIRECTORY.into(), plan(3, 6379, None)));
+        assert_eq!(
+            action("dev --nodes 5 --port 7000 --dir d --log-only-zone c"),
+            ("d".into(), plan(5, 7000, Some("c")))
+        );
+        assert_eq!(action("dev --dir d kill a"), ("d".into(), DevAction::Kill("a".into())));
+        assert_eq!(action("dev partition b --dir d"), ("d".into(), DevAction::Partition("b".into())));
+        assert_eq!(action("dev heal"), (DEFAULT_DIRECTORY.into(), DevAction::Heal));
+        assert!(parsed("dev kil a").expect_err("no such word").contains("kill"));
+    }
+
+    #[test]
+    fn a_cluster_is_asked_through_any_of_its_nodes() {
+        let target = |port| Target { host: "127.0.0.1".into(), port, password: None };
+        assert_eq!(
+            parsed("status --json"),
+            Ok(Invocation::Status(StatusArguments { target: target(6379), json: true }))
+        );
+        assert_eq!(
+            parsed("failover -p 7001 --to b"),
+            Ok(Invocation::Failover(FailoverArguments { target: target(7001), to: Some("b".into()) }))
+        );
     }
 
     #[test]

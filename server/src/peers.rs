@@ -9,18 +9,21 @@
 //!
 //! Two lanes lead to each peer, each a connection of its own: `urgent` for heartbeats, votes and answers, `bulk` for
 //! entries, so that no heartbeat waits behind megabytes. A third kind of connection, `ask`, carries one question and
-//! its answer; a fourth, `snapshot`, the pieces of a file, both opened when they are needed.
+//! its answer; a fourth, `snapshot`, the pieces of a file, a fifth, `tunnel`, a client whose node is not the primary;
+//! these are opened when they are needed.
 
 use crate::founding;
 use crate::holdings::VerifiedSnapshot;
 use crate::node::Node;
 use crate::roster::{Roster, by_number, own};
+use crate::status;
 use crate::transfer;
+use crate::tunnel;
 use ramkeep_engine::config::{Member, Settings, split_address};
 use ramkeep_log::{Message, NodeId, Position, ShardId, Term, Uuid};
 use ramkeep_net::peer::{
-    Caller, Credentials, HandshakeError, Link, LinkCounts, LinkOptions, Refusal, Secret, Session, accept,
-    dial,
+    Caller, Credentials, HandshakeError, Link, LinkCounts, LinkOptions, Refusal, Remote, Secret, Session,
+    accept, dial,
 };
 use ramkeep_net::{Host, Listener, timeout};
 use std::cell::{Cell, RefCell};
@@ -35,6 +38,7 @@ pub mod purpose {
     pub const BULK: u8 = 2;
     pub const ASK: u8 = 3;
     pub const SNAPSHOT: u8 = 4;
+    pub const TUNNEL: u8 = 5;
 }
 
 /// Kinds of frames on the lanes.
@@ -46,8 +50,8 @@ const BULK_PENDING_BYTES_MAX: usize = 32 << 20;
 /// A lane that says nothing for so long, though its caller probes it, is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 const BACKLOG: u32 = 64;
-/// Connections of peers open at once; more than every member may need.
-const SESSIONS_MAX: usize = 1024;
+/// Connections of peers open at once, clients that they carry among them.
+const SESSIONS_MAX: usize = 12_000;
 /// A whole question with its answer takes no longer.
 const ASK_TIME_MAX: Duration = Duration::from_secs(2);
 /// Opening a connection takes no longer.
@@ -304,13 +308,13 @@ impl Peers {
 
     async fn ask_member(&self, member: &Member, question: u8, body: &[u8]) -> Result<Answer, HandshakeError> {
         let session = self.dial(member, purpose::ASK).await?;
-        let found = NodeId(session.remote().member);
         session.send(question, body).await?;
         let frame = session.receive().await?;
         if frame.kind != question {
             return Err(HandshakeError::Senseless("an answer to another question"));
         }
-        Ok(Answer { member: found, directory: Uuid(session.remote().directory), body: frame.body.to_vec() })
+        let Remote { member, directory } = session.remote();
+        Ok(Answer { member: NodeId(member), directory: Uuid(directory), body: frame.body.to_vec() })
     }
 
     /// A fresh connection to the member.
@@ -416,6 +420,7 @@ async fn serve(node: Rc<Node>, peers: Rc<Peers>, session: Rc<Session>) {
         purpose::URGENT | purpose::BULK => receive(&node, &peers, &session).await,
         purpose::ASK => answer(&node, &peers, &session).await,
         purpose::SNAPSHOT => transfer::serve(&node, &session).await,
+        purpose::TUNNEL => tunnel::take(&node, Rc::clone(&session)).await,
         other => {
             tracing::warn!(purpose = other, "a peer opened a connection for something unknown");
             Ok(())
@@ -476,12 +481,13 @@ async fn answer(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::Re
         };
         let body = match frame.kind {
             founding::QUESTION => founding::answer(peers),
+            status::QUESTION => status::own_json(node),
+            status::HAND_OVER => status::hand_over_asked(node, &frame.body),
             other => {
                 tracing::debug!(kind = other, "a peer asked something unknown");
                 return Ok(());
             }
         };
-        let _ = node;
         session.send(frame.kind, &body).await?;
     }
 }

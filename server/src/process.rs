@@ -52,6 +52,18 @@ pub fn main() -> ExitCode {
             Ok(outcome) => finish(&outcome),
             Err(error) => fail(&format!("the runtime does not start: {error}")),
         },
+        Invocation::Dev(arguments) => match ramkeep_net::run(crate::dev::run(&host, &arguments)) {
+            Ok(Ok(text)) => {
+                print_out(&text);
+                ExitCode::SUCCESS
+            }
+            Ok(Err(why)) => fail(&why),
+            Err(error) => fail(&format!("the runtime does not start: {error}")),
+        },
+        Invocation::Status(arguments) => finish_run(ramkeep_net::run(cli::status::status(&host, &arguments))),
+        Invocation::Failover(arguments) => {
+            finish_run(ramkeep_net::run(cli::status::failover(&host, &arguments)))
+        }
         Invocation::Server(arguments) => server(&host, &arguments),
     }
 }
@@ -65,6 +77,13 @@ fn print_out(text: &str) {
 fn finish(outcome: &Outcome) -> ExitCode {
     print_out(&outcome.text);
     ExitCode::from(outcome.exit_code)
+}
+
+fn finish_run(outcome: std::io::Result<Outcome>) -> ExitCode {
+    match outcome {
+        Ok(outcome) => finish(&outcome),
+        Err(error) => fail(&format!("the runtime does not start: {error}")),
+    }
 }
 
 fn fail(why: &str) -> ExitCode {

@@ -11,7 +11,7 @@
 
 use crate::connection::{Link, Step};
 use crate::node::{INLINE_LINKS_MAX, Node};
-use ramkeep_net::Conn;
+use crate::wire::Wire;
 use ramkeep_shard::{Arrival, Received};
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -150,7 +150,7 @@ impl Node {
 }
 
 /// Reads once; if nothing came, gives what the connection's task does next.
-fn read_into(conn: &Conn, buffer: &mut Vec<u8>) -> Result<(), Step> {
+fn read_into(conn: &Wire, buffer: &mut Vec<u8>) -> Result<(), Step> {
     match conn.try_read(buffer) {
         Ok(0) => Err(Step::Closed),
         Ok(_) => Ok(()),

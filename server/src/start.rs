@@ -3,7 +3,6 @@
 //! Lives here: the directory's identity, reading the log into memory while LOADING is answered,
 //! accepting clients, the orderly end. Not here: the process around it (`main`).
 
-use crate::connection;
 use crate::founding::{self, FoundingError};
 use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
 use crate::node::Node;
@@ -11,6 +10,7 @@ use crate::peers::{self, Peers};
 use crate::roster::{self, ROSTER_FILE, Roster, cluster_uuid};
 use crate::snapshot;
 use crate::transfer;
+use crate::tunnel;
 use ramkeep_engine::config::{self, Config, MemberRole, Settings};
 use ramkeep_engine::{Engine, MemberFacts, NodeFacts};
 use ramkeep_log::{
@@ -416,7 +416,7 @@ async fn accept(node: Rc<Node>, listener: Listener) {
                 {
                     tracing::debug!(%error, "keepalive cannot be set");
                 }
-                ramkeep_net::spawn(connection::serve(Rc::clone(&node), conn));
+                ramkeep_net::spawn(tunnel::serve(Rc::clone(&node), conn));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");

@@ -349,6 +349,20 @@ impl Shard {
         });
     }
 
+    /// The node's answer to RAMKEEP: a text, or just that it is done.
+    pub fn answered(
+        &mut self,
+        id: SessionId,
+        outcome: Result<Option<String>, String>,
+        outputs: &mut Vec<Output>,
+    ) {
+        self.unblock(id, outputs, |reply| match outcome {
+            Ok(Some(text)) => reply.bulk(text.as_bytes()),
+            Ok(None) => reply.ok(),
+            Err(why) => reply.error(format!("ERR {why}").as_bytes()),
+        });
+    }
+
     /// A write cannot be admitted now, but will be soon: the spare segment is being made.
     pub(crate) fn is_waiting_for_room(&self) -> bool {
         self.state == State::Leading && self.no_room.is_none() && self.room_bytes() < self.room_wanted()

@@ -10,6 +10,7 @@ use super::handshake::{Caller, Remote};
 use crate::{Conn, Elapsed, timeout};
 use std::cell::RefCell;
 use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub(super) const PING: u8 = 0xfd;
@@ -66,6 +67,25 @@ impl Session {
     /// Waits until there may be something to read.
     pub async fn readable(&self) -> io::Result<()> {
         self.conn.readable().await
+    }
+
+    /// As [`Session::readable`], for whoever waits for several things.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.conn.poll_readable(context)
+    }
+
+    /// As [`Session::drain`], for whoever waits for several things.
+    pub fn poll_drained(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.flush() {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => match self.conn.poll_writable(context) {
+                    Poll::Ready(Ok(())) => {}
+                    other => return other,
+                },
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 
     /// Reads what has come. The number of bytes; an error of kind `WouldBlock` when there is nothing, of kind

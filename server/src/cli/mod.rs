@@ -2,9 +2,12 @@
 //!
 //! Not here: the command line itself (`options`), opening files and printing (`main`).
 
+pub mod client;
 pub mod config_check;
+pub mod dev;
 pub mod log;
 pub mod snapshot;
+pub mod status;
 
 /// What a subcommand prints, and how it ends.
 #[derive(Debug, PartialEq, Eq)]

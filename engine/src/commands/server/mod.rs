@@ -2,6 +2,7 @@
 //!
 //! What tells of the node and not of data waits for no commit.
 
+mod cluster;
 mod command;
 mod command_facts;
 mod config;
@@ -113,6 +114,10 @@ pub const COMMANDS: &[Command] = &[
     snapshot::BGSAVE,
     snapshot::SAVE,
     snapshot::LASTSAVE,
+    Command::node("ramkeep", at_least(1), crate::commands::container)
+        .group("server")
+        .subcommands(cluster::SUBCOMMANDS)
+        .doc("7.2.0", "", "A container for commands about the cluster.", "Depends on subcommand."),
     wait::WAIT,
     wait::WAITAOF,
 ];

@@ -1,0 +1,181 @@
+//! `ramkeep dev`: a cluster on this machine, to be played with and broken.
+//!
+//! Lives here: the plan of such a cluster (names, ports, files) as text. Not here: processes (the binary's `dev`),
+//! what the nodes do.
+//!
+//! Everything of it is in one directory: for each node `NAME.conf`, which `ramkeep NAME.conf` starts as well, its
+//! data in `NAME/`, what it prints in `NAME.log`, its process id in `NAME.pid`.
+
+use super::client::Target;
+
+/// `ramkeep dev …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevArguments {
+    pub directory: String,
+    pub action: DevAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DevAction {
+    /// Start all nodes.
+    Up(Plan),
+    /// `kill -9`, as if the machine had lost power.
+    Kill(String),
+    /// Start a node that was killed.
+    Start(String),
+    /// The process stands still, as a machine that is suspended.
+    Pause(String),
+    Resume(String),
+    /// The zone exchanges nothing with the others.
+    Partition(String),
+    /// Takes the partitions back.
+    Heal,
+    Status,
+    /// Stop all nodes in order; the data stay.
+    Stop,
+}
+
+/// What a cluster is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub nodes: usize,
+    pub port: u16,
+    pub log_only_zone: Option<String>,
+    pub foreground: bool,
+}
+
+/// Most nodes of such a cluster.
+pub const NODES_MAX: usize = 7;
+
+/// One node of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevNode {
+    pub name: String,
+    pub role: &'static str,
+    pub port: u16,
+    pub peer_port: u16,
+}
+
+impl Plan {
+    /// The nodes a, b, c …, or why there cannot be such.
+    pub fn nodes(&self) -> Result<Vec<DevNode>, String> {
+        if self.nodes.is_multiple_of(2) || self.nodes > NODES_MAX {
+            return Err(format!(
+                "--nodes {}: an odd number up to {NODES_MAX}, since an even one bears no more failures",
+                self.nodes
+            ));
+        }
+        let peer_distance = if self.port > 50_000 { 100 } else { 10_000 };
+        let mut nodes = Vec::new();
+        for index in 0..self.nodes {
+            let offset = index as u16;
+            let name = char::from(b'a' + index as u8).to_string();
+            let port = self.port.checked_add(offset);
+            let peer_port = port.and_then(|port| port.checked_add(peer_distance));
+            let (Some(port), Some(peer_port)) = (port, peer_port) else {
+                return Err(format!("--port {}: the ports behind it do not exist", self.port));
+            };
+            let role = if self.log_only_zone.as_ref() == Some(&name) { "log" } else { "engine" };
+            nodes.push(DevNode { name, role, port, peer_port });
+        }
+        match &self.log_only_zone {
+            Some(zone) if nodes.iter().all(|node| node.name != *zone) => {
+                Err(format!("--log-only-zone {zone}: there is no such zone"))
+            }
+            _ => Ok(nodes),
+        }
+    }
+}
+
+/// A node's configuration file.
+pub fn configuration(
+    node: &DevNode,
+    all: &[DevNode],
+    directory: &str,
+    cluster: &str,
+    secret: &str,
+) -> String {
+    let mut text = format!(
+        "# Made by `ramkeep dev`. Start this node alone with: ramkeep {directory}/{name}.conf\n\
+         port {port}\nbind 127.0.0.1\ndir \"{directory}/{name}\"\n\
+         node-name {name}\nzone {name}\ncluster-id {cluster}\npeer-secret {secret}\n\
+         # Lets `ramkeep dev partition` cut this node off from the others.\nenable-debug-command local\n",
+        name = node.name,
+        port = node.port,
+    );
+    for other in all {
+        text += &format!(
+            "member {name} {name} {role} 127.0.0.1:{peer} 127.0.0.1:{client}\n",
+            name = other.name,
+            role = other.role,
+            peer = other.peer_port,
+            client = other.port,
+        );
+    }
+    text
+}
+
+/// Port and name that a configuration file of ours gives.
+pub fn node_of(configuration: &str) -> Option<(String, u16)> {
+    let value = |name: &str| {
+        configuration.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
+    };
+    Some((value("node-name")?, value("port")?.parse().ok()?))
+}
+
+/// Where a node's clients connect.
+pub fn target(port: u16) -> Target {
+    Target { host: "127.0.0.1".into(), port, password: None }
+}
+
+/// What to do next, once the cluster runs.
+pub fn hints(directory: &str, port: u16) -> String {
+    let option = if directory == DEFAULT_DIRECTORY { String::new() } else { format!(" --dir {directory}") };
+    format!(
+        "\n  redis-cli -p {port} set hello world    OK: on disk in a majority of zones\n  \
+         ramkeep dev{option} kill a              kill -9; another zone serves in about a second\n  \
+         ramkeep dev{option} start a\n  \
+         ramkeep dev{option} partition a         cut zone a off; `heal` takes it back\n  \
+         ramkeep dev{option} status\n  \
+         ramkeep dev{option} stop                the data stay in {directory}\n"
+    )
+}
+
+pub const DEFAULT_DIRECTORY: &str = "./ramkeep-dev";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(nodes: usize, port: u16, log_only_zone: Option<&str>) -> Plan {
+        Plan { nodes, port, log_only_zone: log_only_zone.map(str::to_owned), foreground: false }
+    }
+
+    #[test]
+    fn a_plan_gives_each_zone_a_node_or_says_why_not() {
+        let nodes = plan(3, 6379, Some("c")).nodes().expect("a plan");
+        assert_eq!(nodes[2], DevNode { name: "c".into(), role: "log", port: 6381, peer_port: 16_381 });
+        for (bad, part) in [
+            (plan(2, 6379, None), "odd number"),
+            (plan(9, 6379, None), "up to 7"),
+            (plan(3, 65_534, None), "do not exist"),
+            (plan(3, 6379, Some("x")), "no such zone"),
+        ] {
+            assert!(bad.nodes().expect_err(part).contains(part));
+        }
+    }
+
+    #[test]
+    fn the_files_it_writes_are_configurations_that_start() {
+        let nodes = plan(3, 7000, Some("b")).nodes().expect("a plan");
+        for node in &nodes {
+            let text = configuration(node, &nodes, "/x y", "id", "0123456789abcdef");
+            assert_eq!(node_of(&text), Some((node.name.clone(), node.port)));
+            let mut config = ramkeep_engine::config::Config::new();
+            config.load("test", text.as_bytes(), &mut |_| Ok(Vec::new())).expect("every line is honoured");
+            let settings = config.settings();
+            ramkeep_engine::config::check_members(&settings.members, settings.own()).expect("a cluster");
+            assert_eq!(settings.dir, format!("/x y/{}", node.name).into_bytes());
+        }
+    }
+}

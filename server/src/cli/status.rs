@@ -1,0 +1,144 @@
+//! `ramkeep status` and `ramkeep failover`.
+//!
+//! Lives here: asking a node, and the table for people. Not here: what the nodes say (`crate::status`).
+//!
+//! Exit codes: 0 with a quorum, 1 without one or where nobody answers.
+
+use super::Outcome;
+use super::client::{Client, ClientError, Target};
+use crate::banner::size_text;
+use crate::status::{ClusterStatus, NodeStatus};
+use ramkeep_net::Host;
+
+/// `ramkeep status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusArguments {
+    pub target: Target,
+    pub json: bool,
+}
+
+/// `ramkeep failover`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailoverArguments {
+    pub target: Target,
+    pub to: Option<String>,
+}
+
+/// What a node says of the whole cluster.
+pub async fn ask(host: &Host, target: &Target) -> Result<ClusterStatus, ClientError> {
+    let text = Client::connect(host, target).await?.call(&["RAMKEEP", "STATUS"]).await?;
+    serde_json::from_str(&text.unwrap_or_default())
+        .map_err(|error| ClientError::Refused(format!("a status that cannot be read: {error}")))
+}
+
+pub async fn status(host: &Host, arguments: &StatusArguments) -> Outcome {
+    match ask(host, &arguments.target).await {
+        Ok(status) => {
+            let text = match arguments.json {
+                true => serde_json::to_string_pretty(&status).expect("text and numbers") + "\n",
+                false => table(&status),
+            };
+            Outcome { text, exit_code: u8::from(!status.has_quorum) }
+        }
+        Err(error) => failed(&arguments.target, &error),
+    }
+}
+
+pub async fn failover(host: &Host, arguments: &FailoverArguments) -> Outcome {
+    let asked = async {
+        let mut client = Client::connect(host, &arguments.target).await?;
+        let words: &[&str] = match &arguments.to {
+            Some(name) => &["RAMKEEP", "FAILOVER", "TO", name],
+            None => &["RAMKEEP", "FAILOVER"],
+        };
+        client.call(words).await?;
+        ask(host, &arguments.target).await
+    };
+    match asked.await {
+        Ok(status) => Outcome { text: table(&status), exit_code: 0 },
+        Err(error) => failed(&arguments.target, &error),
+    }
+}
+
+fn failed(target: &Target, error: &ClientError) -> Outcome {
+    Outcome { text: format!("{}:{}: {error}\n", target.host, target.port), exit_code: 1 }
+}
+
+/// The nodes as a table, with a verdict above it.
+pub fn table(status: &ClusterStatus) -> String {
+    let mut text = match (&status.primary, status.has_quorum) {
+        (Some(primary), true) => format!("primary {primary}; a majority of zones follows it\n"),
+        (Some(primary), false) => format!("primary {primary}, but no majority follows it\n"),
+        (None, _) => "NO QUORUM: nobody serves\n".to_owned(),
+    };
+    let committed = status.nodes.iter().map(|node| node.committed_position).max().unwrap_or(0);
+    let head = ["node", "zone", "role", "state", "term", "committed", "applied", "lag", "log", "clients"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(status.nodes.iter().map(|node| row(node, committed)));
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text += "  ";
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn row(node: &NodeStatus, committed: u64) -> Vec<String> {
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let mut cells = vec![node.node.clone(), or_dash(&node.zone), node.role.clone()];
+    if !node.is_reachable {
+        cells.push("unreachable".to_owned());
+        cells.extend((0..5).map(|_| "-".to_owned()));
+    } else {
+        let lease = if node.state == "primary" && !node.has_lease { " (no lease)" } else { "" };
+        cells.push(format!("{}{lease}", node.state));
+        cells.push(node.term.to_string());
+        cells.push(node.committed_position.to_string());
+        cells.push(node.applied_position.to_string());
+        cells.push(committed.saturating_sub(node.applied_position).to_string());
+        cells.push(size_text(node.log_bytes));
+    }
+    cells.push(node.client_address.clone());
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_tells_who_is_there_and_how_far() {
+        let node = |name: &str, state: &str, applied| NodeStatus {
+            node: name.into(),
+            zone: name.into(),
+            role: "engine".into(),
+            is_reachable: state != "unreachable",
+            state: state.into(),
+            has_lease: true,
+            term: 3,
+            committed_position: 40,
+            applied_position: applied,
+            log_bytes: 64 << 20,
+            client_address: "127.0.0.1:7000".into(),
+            ..NodeStatus::default()
+        };
+        let status = ClusterStatus {
+            asked: "b".into(),
+            has_quorum: true,
+            primary: Some("a".into()),
+            nodes: vec![node("a", "primary", 40), node("b", "replica", 38), node("c", "unreachable", 0)],
+        };
+        assert_eq!(
+            table(&status),
+            "primary a; a majority of zones follows it\n  \
+             node  zone  role    state        term  committed  applied  lag  log       clients\n  \
+             a     a     engine  primary      3     40         40       0    64.0 MiB  127.0.0.1:7000\n  \
+             b     b     engine  replica      3     40         38       2    64.0 MiB  127.0.0.1:7000\n  \
+             c     c     engine  unreachable  -     -          -        -    -         127.0.0.1:7000\n"
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! The processes of `ramkeep dev`.
+//!
+//! Lives here: starting, stopping and signalling nodes on this machine. Not here: their plan (`cli::dev`).
+//!
+//! Invariant: no process is signalled but one that runs the node's own configuration file.
+
+use ramkeep_net::Host;
+use ramkeep_server::cli::client::{Client, ClientError};
+use ramkeep_server::cli::dev::{
+    DevAction, DevArguments, DevNode, Plan, configuration, hints, node_of, target,
+};
+use ramkeep_server::cli::status::{ask, table};
+use ramkeep_server::status::ClusterStatus;
+use rand_core::RngCore;
+use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A started cluster serves within this time, replay of its logs included.
+const READY_STEPS_MAX: usize = 600;
+const STEP: Duration = Duration::from_millis(100);
+const STOP_STEPS_MAX: usize = 150;
+
+/// Does what was asked; text for standard output, or what went wrong.
+pub async fn run(host: &Host, arguments: &DevArguments) -> Result<String, String> {
+    let directory = std::path::absolute(&arguments.directory).map_err(|error| error.to_string())?;
+    let dev = Dev {
+        host,
+        directory: directory.display().to_string(),
+        shown: arguments.directory.clone(),
+        started: RefCell::default(),
+    };
+    match &arguments.action {
+        DevAction::Up(plan) => dev.up(plan).await,
+        DevAction::Kill(zone) => dev.signal(zone, "KILL").map(|()| format!("zone {zone}: killed\n")),
+        DevAction::Pause(zone) => dev.signal(zone, "STOP").map(|()| format!("zone {zone}: stands still\n")),
+        DevAction::Resume(zone) => dev.signal(zone, "CONT").map(|()| format!("zone {zone}: runs on\n")),
+        DevAction::Start(zone) => {
+            dev.port_of(zone)?;
+            if dev.process_of(zone).is_some() {
+                return Err(format!("zone {zone} runs already"));
+            }
+            dev.start(zone)?;
+            dev.wait(|status| {
+                let is_there = |node: &&ramkeep_server::status::NodeStatus| node.node == *zone;
+                status.nodes.iter().find(is_there).is_some_and(|node| node.primary.is_some())
+            })
+            .await
+            .map(|status| table(&status))
+        }
+        DevAction::Partition(zone) => {
+            dev.call(zone, "CUT").await?;
+            Ok(format!("zone {zone}: cut off from the others\n"))
+        }
+        DevAction::Heal => dev.heal().await,
+        DevAction::Status => dev.status().await.map(|status| table(&status)),
+        DevAction::Stop => dev.stop().await,
+    }
+}
+
+struct Dev<'h> {
+    host: &'h Host,
+    /// Absolute.
+    directory: String,
+    /// As the user wrote it.
+    shown: String,
+    /// Nodes that this very command started.
+    started: RefCell<Vec<String>>,
+}
+
+impl Dev<'_> {
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.directory)
+    }
+
+    async fn up(&self, plan: &Plan) -> Result<String, String> {
+        let nodes = plan.nodes()?;
+        let known = self.nodes();
+        let is_new = known.is_empty();
+        if is_new {
+            self.write(&nodes)?;
+        } else if known.len() != nodes.len()
+            || known.iter().zip(&nodes).any(|(known, node)| known.1 != node.port)
+        {
+            return Err(format!(
+                "{} holds a cluster of {} nodes from port {} on; say so, or take another --dir",
+                self.shown,
+                known.len(),
+                known.first().map_or(0, |(_, port)| *port)
+            ));
+        }
+        for node in &nodes {
+            if self.process_of(&node.name).is_none() {
+                self.start(&node.name)?;
+            }
+        }
+        let mut status = self
+            .wait(|status| {
+                status.has_quorum && status.nodes.iter().all(|node| node.primary == status.primary)
+            })
+            .await?;
+        let first = &nodes[0];
+        // The first node is the first primary, so that its port is the one to connect to.
+        if is_new && first.role == "engine" && status.primary.as_ref() != Some(&first.name) {
+            let asked = Client::connect(self.host, &target(first.port)).await;
+            let moved = match asked {
+                Ok(mut client) => client.call(&["RAMKEEP", "FAILOVER", "TO", &first.name]).await,
+                Err(error) => Err(error),
+            };
+            moved.map_err(|error| format!("zone {} does not take over: {error}", first.name))?;
+            status =
+                self.wait(|status| status.has_quorum && status.primary.as_ref() == Some(&first.name)).await?;
+        }
+        let text = table(&status) + &hints(&self.shown, first.port);
+        if !plan.foreground {
+            return Ok(text);
+        }
+        print!("{text}");
+        let mut signals = self.host.shutdown_signals().map_err(|error| error.to_string())?;
+        signals.next().await;
+        self.stop().await
+    }
+
+    fn write(&self, nodes: &[DevNode]) -> Result<(), String> {
+        std::fs::create_dir_all(&self.directory).map_err(|error| format!("{}: {error}", self.shown))?;
+        let mut random = self.host.rng("dev");
+        let mut hex = || format!("{:016x}{:016x}", random.next_u64(), random.next_u64());
+        let (cluster, secret) = (format!("dev-{}", hex()), hex());
+        for node in nodes {
+            let text = configuration(node, nodes, &self.directory, &cluster, &secret);
+            let name = self.path(&format!("{}.conf", node.name));
+            self.host.write_file(&name, text.as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Names and ports of the nodes whose files are there.
+    fn nodes(&self) -> Vec<(String, u16)> {
+        let names = (b'a'..=b'z').map(|letter| char::from(letter).to_string());
+        let texts = names.map_while(|name| self.host.read_file(&self.path(&format!("{name}.conf"))).ok());
+        texts.filter_map(|text| node_of(&String::from_utf8_lossy(&text))).collect()
+    }
+
+    fn port_of(&self, zone: &str) -> Result<u16, String> {
+        let nodes = self.nodes();
+        if nodes.is_empty() {
+            return Err(format!("there is no cluster in {}: `ramkeep dev` makes one", self.shown));
+        }
+        let found = nodes.iter().find(|(name, _)| name == zone).map(|(_, port)| *port);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
+            format!("there is no zone '{zone}'; there are {}", names.join(", "))
+        })
+    }
+
+    fn start(&self, name: &str) -> Result<(), String> {
+        let executable = self.host.facts().executable;
+        let log = self.path(&format!("{name}.log"));
+        #[allow(clippy::disallowed_methods, reason = "what a child prints goes to a plain file")]
+        let output = OpenOptions::new().create(true).append(true).open(&log);
+        let output = output.map_err(|error| format!("{log}: {error}"))?;
+        let errors = output.try_clone().map_err(|error| format!("{log}: {error}"))?;
+        let child = Command::new(&executable)
+            .arg(self.path(&format!("{name}.conf")))
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            // A signal from the terminal is for the command, not for the nodes.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("{executable}: {error}"))?;
+        let file = self.path(&format!("{name}.pid"));
+        let written = self.host.write_file(&file, format!("{}\n", child.id()).as_bytes());
+        self.started.borrow_mut().push(name.to_owned());
+        written.map_err(|error| format!("{file}: {error}"))
+    }
+
+    /// The process that runs this node, if it does.
+    fn process_of(&self, name: &str) -> Option<u32> {
+        let text = self.host.read_file(&self.path(&format!("{name}.pid"))).ok()?;
+        let process: u32 = String::from_utf8_lossy(&text).trim().parse().ok()?;
+        let output =
+            Command::new("ps").args(["-o", "stat=,args=", "-p", &process.to_string()]).output().ok()?;
+        let line = String::from_utf8_lossy(&output.stdout).into_owned();
+        let is_ours = line.contains(&self.path(&format!("{name}.conf"))) && !line.starts_with('Z');
+        is_ours.then_some(process)
+    }
+
+    fn signal(&self, name: &str, signal: &str) -> Result<(), String> {
+        self.port_of(name)?;
+        let process = self.process_of(name).ok_or_else(|| format!("zone {name} does not run"))?;
+        let sent = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status();
+        match sent {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("zone {name} cannot be signalled: {status}")),
+            Err(error) => Err(format!("zone {name} cannot be signalled: {error}")),
+        }
+    }
+
+    async fn call(&self, zone: &str, word: &str) -> Result<(), String> {
+        let port = self.port_of(zone)?;
+        let asked = async {
+            let mut client = Client::connect(self.host, &target(port)).await?;
+            client.call(&["RAMKEEP", word]).await
+        };
+        let outcome: Result<_, ClientError> = asked.await;
+        outcome.map(drop).map_err(|error| format!("zone {zone}: {error}"))
+    }
+
+    async fn heal(&self) -> Result<String, String> {
+        for (name, _) in self.nodes() {
+            if self.process_of(&name).is_some() {
+                self.call(&name, "HEAL").await?;
+            }
+        }
+        Ok("all zones reach each other again\n".into())
+    }
+
+    /// As the first node sees it that answers and has a quorum; else as any that answers.
+    async fn status(&self) -> Result<ClusterStatus, String> {
+        let nodes = self.nodes();
+        if nodes.is_empty() {
+            return Err(format!("there is no cluster in {}: `ramkeep dev` makes one", self.shown));
+        }
+        let mut found = None;
+        for (_, port) in nodes {
+            match ask(self.host, &target(port)).await {
+                Ok(status) if status.has_quorum => return Ok(status),
+                Ok(status) => found = Some(status),
+                Err(_) => {}
+            }
+        }
+        found.ok_or_else(|| "no node answers".to_owned())
+    }
+
+    /// A node that ended by itself has said why; one that was killed is not waited for.
+    fn check_running(&self) -> Result<(), String> {
+        for name in &*self.started.borrow() {
+            if self.process_of(name).is_none() {
+                let log = self.host.read_file(&self.path(&format!("{name}.log"))).unwrap_or_default();
+                let last = String::from_utf8_lossy(&log).trim_end().lines().last().unwrap_or("").to_owned();
+                return Err(format!("zone {name} ended: {last}"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait(&self, is_enough: impl Fn(&ClusterStatus) -> bool) -> Result<ClusterStatus, String> {
+        let mut last = Err("no node answers".to_owned());
+        for _ in 0..READY_STEPS_MAX {
+            self.check_running()?;
+            last = self.status().await;
+            if let Ok(status) = &last
+                && is_enough(status)
+            {
+                return last;
+            }
+            ramkeep_net::sleep(STEP).await;
+        }
+        let seen = last.map_or_else(|why| why, |status| table(&status));
+        Err(format!("the cluster is not ready; see the .log files in {}\n{seen}", self.shown))
+    }
+
+    async fn stop(&self) -> Result<String, String> {
+        let running: Vec<String> = self
+            .nodes()
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| self.process_of(name).is_some())
+            .collect();
+        for name in &running {
+            // One that stands still would not hear.
+            self.signal(name, "CONT")?;
+            self.signal(name, "TERM")?;
+        }
+        for _ in 0..STOP_STEPS_MAX {
+            if running.iter().all(|name| self.process_of(name).is_none()) {
+                return Ok(format!("stopped {} nodes; the data stay in {}\n", running.len(), self.shown));
+            }
+            ramkeep_net::sleep(STEP).await;
+        }
+        Err("some nodes do not stop; `ramkeep dev kill ZONE` ends them".into())
+    }
+}

@@ -1,0 +1,295 @@
+//! What the nodes of a cluster say of themselves, put together.
+//!
+//! Lives here: one node's status, the cluster's, handing the primary's role over, cuts by hand. Not here: printing
+//! (`cli::status`), the command's arguments (`ramkeep-engine`).
+//!
+//! Invariant: a node speaks only of itself; what a silent node was is not guessed.
+
+use crate::node::Node;
+use crate::peers::Peers;
+use ramkeep_engine::config::MemberRole;
+use ramkeep_engine::node::ClusterRequest;
+use ramkeep_log::{NodeId, Replica};
+use serde::{Deserialize, Serialize};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The question for a node's own status.
+pub const QUESTION: u8 = 2;
+/// The wish that a node hand its role of primary over.
+pub const HAND_OVER: u8 = 3;
+/// A hand-over is waited for in so many steps.
+const HAND_OVER_STEPS_MAX: usize = 150;
+const HAND_OVER_STEP: Duration = Duration::from_millis(20);
+
+/// One node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub node: String,
+    pub zone: String,
+    pub role: String,
+    pub client_address: String,
+    pub peer_address: String,
+    /// False: it does not answer, and what follows is empty.
+    pub is_reachable: bool,
+    /// `primary`, `replica`, `starting`, `frozen` or `fenced`.
+    pub state: String,
+    /// Whom it takes for the primary.
+    pub primary: Option<String>,
+    pub has_lease: bool,
+    pub term: u64,
+    pub last_position: u64,
+    pub durable_position: u64,
+    pub committed_position: u64,
+    pub applied_position: u64,
+    pub log_bytes: u64,
+    pub commit_p50_us: u64,
+    pub commit_p99_us: u64,
+    /// Nodes that it has a connection to.
+    pub connected_to: Vec<String>,
+}
+
+/// All nodes, as one of them sees them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    pub asked: String,
+    /// A primary with a lease answers, and a majority follows it.
+    pub has_quorum: bool,
+    pub primary: Option<String>,
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// Does what RAMKEEP asks for.
+pub(crate) async fn carry_out(node: &Rc<Node>, request: ClusterRequest) -> Result<Option<String>, String> {
+    match request {
+        ClusterRequest::Status => {
+            let status = cluster(node).await;
+            serde_json::to_string(&status).map(Some).map_err(|error| error.to_string())
+        }
+        ClusterRequest::Failover { to } => failover(node, to).await.map(|()| None),
+        ClusterRequest::Cut => cut(node, true),
+        ClusterRequest::Heal => cut(node, false),
+    }
+}
+
+fn cut(node: &Rc<Node>, is_cut: bool) -> Result<Option<String>, String> {
+    let peers = node.peers().ok_or("this node is alone")?;
+    let others = peers.members().iter().map(|member| member.number());
+    others.filter(|number| *number != peers.me().node()).for_each(|number| peers.cut(number, is_cut));
+    Ok(None)
+}
+
+/// This node's status.
+pub(crate) fn own(node: &Node) -> NodeStatus {
+    let shard = node.shard.borrow();
+    let settings = shard.engine.config.settings();
+    let facts = &shard.engine.log;
+    let mut status = NodeStatus {
+        node: if settings.node_name.is_empty() { "alone".into() } else { settings.node_name.clone() },
+        role: "engine".into(),
+        client_address: format!("127.0.0.1:{}", settings.port),
+        is_reachable: true,
+        state: "starting".into(),
+        log_bytes: facts.log_bytes,
+        commit_p50_us: facts.commit_p50_us,
+        commit_p99_us: facts.commit_p99_us,
+        applied_position: shard.applied().0,
+        ..NodeStatus::default()
+    };
+    let name_of = |member: NodeId| match node.peers() {
+        Some(peers) => peers.member(member).map_or("unknown".into(), |member| member.name.clone()),
+        None => status.node.clone(),
+    };
+    let replica = shard.replica();
+    let primary = replica.and_then(Replica::leader).map(name_of);
+    if let Some(peers) = node.peers()
+        && let Some(me) = peers.member(peers.me())
+    {
+        describe(&mut status, me);
+        status.connected_to = connected(peers);
+    }
+    status.primary = primary;
+    if let Some(replica) = replica {
+        status.has_lease = shard.is_leading() && replica.lease_valid(node.clock.monotonic_ns());
+        status.term = replica.term().0;
+        status.last_position = replica.last().0;
+        status.durable_position = replica.persisted().0;
+        status.committed_position = replica.committed().0;
+        status.state = match shard.state() {
+            _ if node.is_fenced.get() => "fenced",
+            ramkeep_shard::State::Fenced(_) => "fenced",
+            ramkeep_shard::State::Leading => "primary",
+            ramkeep_shard::State::Frozen => "frozen",
+            ramkeep_shard::State::Replaying => "starting",
+            _ if status.primary.is_none() => "without a primary",
+            _ => "replica",
+        }
+        .into();
+    }
+    status
+}
+
+fn describe(status: &mut NodeStatus, member: &ramkeep_engine::config::Member) {
+    status.node = member.name.clone();
+    status.zone = member.zone.clone();
+    status.role = member.role.word().into();
+    status.client_address = member.client_address.clone();
+    status.peer_address = member.peer_address.clone();
+}
+
+fn connected(peers: &Peers) -> Vec<String> {
+    let is_connected = |number: u32| peers.lane_facts(number).is_some_and(|facts| facts.is_connected);
+    peers
+        .members()
+        .iter()
+        .filter(|member| is_connected(member.number()))
+        .map(|member| member.name.clone())
+        .collect()
+}
+
+pub(crate) fn own_json(node: &Node) -> Vec<u8> {
+    serde_json::to_vec(&own(node)).expect("a status has only text and numbers")
+}
+
+/// Every node's status, asked of each.
+pub(crate) async fn cluster(node: &Rc<Node>) -> ClusterStatus {
+    let mine = own(node);
+    let mut nodes = Vec::new();
+    if let Some(peers) = node.peers() {
+        let mut asked = Vec::new();
+        for member in peers.members() {
+            let (peers, number) = (Rc::clone(peers), member.number());
+            asked.push((
+                member,
+                (number != peers.me().node())
+                    .then(|| ramkeep_net::spawn(async move { peers.ask(number, QUESTION, &[]).await })),
+            ));
+        }
+        for (member, asking) in asked {
+            let status = match asking {
+                None => Some(mine.clone()),
+                Some(asking) => match asking.await {
+                    Ok(Ok(answer)) => serde_json::from_slice(&answer.body).ok(),
+                    _ => None,
+                },
+            };
+            nodes.push(status.unwrap_or_else(|| {
+                let mut silent = NodeStatus::default();
+                describe(&mut silent, member);
+                silent
+            }));
+        }
+    } else {
+        nodes.push(mine.clone());
+    }
+    summed(mine.node, nodes)
+}
+
+fn summed(asked: String, nodes: Vec<NodeStatus>) -> ClusterStatus {
+    let leads = nodes.iter().find(|status| status.state == "primary" && status.has_lease);
+    let primary = leads.map(|status| status.node.clone());
+    let followers = nodes.iter().filter(|status| status.is_reachable && status.primary == primary).count();
+    let has_quorum = primary.is_some() && followers > nodes.len() / 2;
+    ClusterStatus { asked, has_quorum, primary, nodes }
+}
+
+/// Hands the primary's role over, wherever it is, and waits until that is done.
+async fn failover(node: &Rc<Node>, to: Option<String>) -> Result<(), String> {
+    let peers = node.peers().ok_or("this node is alone: there is nobody to hand over to")?;
+    let target = match &to {
+        Some(name) => {
+            let member = peers.members().iter().find(|member| member.name == *name);
+            let member = member.ok_or_else(|| format!("there is no node '{name}'"))?;
+            if member.role == MemberRole::Log {
+                return Err(format!("node '{name}' holds the log alone and cannot serve"));
+            }
+            Some(member.number())
+        }
+        None => None,
+    };
+    let before = leader(node).ok_or("there is no primary that could hand over")?;
+    if target == Some(before.node()) {
+        return Ok(());
+    }
+    let wish = target.unwrap_or(0).to_le_bytes();
+    if before == peers.me() {
+        hand_over(node, &wish)?;
+    } else {
+        let answer = peers.ask(before.node(), HAND_OVER, &wish).await.map_err(|error| error.to_string())?;
+        if !answer.body.is_empty() {
+            return Err(String::from_utf8_lossy(&answer.body).into_owned());
+        }
+    }
+    for _ in 0..HAND_OVER_STEPS_MAX {
+        ramkeep_net::sleep(HAND_OVER_STEP).await;
+        let now = leader(node);
+        let is_done = match target {
+            Some(target) => now.is_some_and(|leader| leader.node() == target),
+            None => now.is_some_and(|leader| leader != before),
+        };
+        if is_done {
+            return Ok(());
+        }
+    }
+    Err("the other node did not take over in time; the old primary goes on".into())
+}
+
+fn leader(node: &Node) -> Option<NodeId> {
+    node.shard.borrow().replica().and_then(Replica::leader)
+}
+
+/// A peer wishes that this primary hand over. An empty answer: it has begun.
+pub(crate) fn hand_over_asked(node: &Rc<Node>, wish: &[u8]) -> Vec<u8> {
+    match hand_over(node, wish) {
+        Ok(()) => Vec::new(),
+        Err(why) => why.into_bytes(),
+    }
+}
+
+fn hand_over(node: &Rc<Node>, wish: &[u8]) -> Result<(), String> {
+    let wish = wish.try_into().map(u32::from_le_bytes).map_err(|_| "a wish that is none")?;
+    let peers = node.peers().ok_or("this node is alone")?;
+    let to = match wish {
+        0 => None,
+        number => {
+            let voters = peers.roster().map(|roster| roster.voters()).unwrap_or_default();
+            Some(voters.into_iter().find(|voter| voter.node() == number).ok_or("that node has no vote")?)
+        }
+    };
+    let begun = node.with_shard(|shard, now, outputs| shard.transfer(to, now, outputs));
+    begun.map(drop).map_err(|refused| refused.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, state: &str, primary: Option<&str>) -> NodeStatus {
+        NodeStatus {
+            node: name.into(),
+            is_reachable: !state.is_empty(),
+            state: state.into(),
+            has_lease: state == "primary",
+            primary: primary.map(str::to_owned),
+            ..NodeStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_quorum_is_a_primary_with_a_lease_and_a_majority_that_follows_it() {
+        let primary = node("a", "primary", Some("a"));
+        let replica = node("b", "replica", Some("a"));
+        let silent = node("c", "", None);
+        let lost = node("b", "replica", None);
+        for (nodes, expected) in [
+            (vec![primary.clone(), replica.clone(), silent.clone()], true),
+            (vec![primary.clone(), lost.clone(), silent.clone()], false),
+            (vec![replica.clone(), replica, silent.clone()], false),
+            (vec![node("alone", "primary", Some("alone"))], true),
+            (vec![NodeStatus { has_lease: false, ..primary }, lost, silent], false),
+        ] {
+            let status = summed("a".into(), nodes);
+            assert_eq!(status.has_quorum, expected, "{status:?}");
+        }
+    }
+}
