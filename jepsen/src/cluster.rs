@@ -248,15 +248,9 @@ impl Cluster {
             if node.process.is_none() || node.is_paused {
                 continue;
             }
-            let (host, address) = (&self.host, self.address(number));
-            // One that follows refuses PING or names itself a replica.
-            let is_serving =
-                !matches!(ask(host, address, &["PING"], PROBE).await, Ok(Reply::Error(_)) | Err(_));
-            let role = ask(host, address, &["ROLE"], PROBE).await;
-            if is_serving
-                && let Ok(Reply::Array(items)) = role
-                && matches!(items.first(), Some(Reply::Bulk(role)) if role == b"master")
-            {
+            // A node speaks here of itself; most other commands it would take to the primary.
+            let answer = ask(&self.host, self.address(number), &["INFO", "durability"], PROBE).await;
+            if matches!(answer, Ok(Reply::Bulk(text)) if is_primary(&String::from_utf8_lossy(&text))) {
                 return Some(number);
             }
         }
@@ -285,6 +279,12 @@ impl Cluster {
         };
         (0..self.nodes.len()).map(tail).collect::<Vec<String>>().join("\n")
     }
+}
+
+/// Whether a node's facts are those of a primary that may answer.
+fn is_primary(facts: &str) -> bool {
+    let fact = |name: &str| facts.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    fact("shard_role") == Some("primary") && fact("lease_left_ms") != Some("0")
 }
 
 /// A node that is none of the cluster's.

@@ -66,9 +66,9 @@ pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
     serve_wire(node, Wire::Socket(conn), Vec::new(), false).await;
 }
 
-/// As [`serve`], where the first bytes were read already and keep the client here.
-pub(crate) async fn serve_from(node: Rc<Node>, conn: Conn, first: Vec<u8>) {
-    serve_wire(node, Wire::Socket(conn), first, true).await;
+/// As [`serve`], where the first bytes were read already. `is_for_this_node`: the client stays here whoever leads.
+pub(crate) async fn serve_from(node: Rc<Node>, conn: Conn, first: Vec<u8>, is_for_this_node: bool) {
+    serve_wire(node, Wire::Socket(conn), first, is_for_this_node).await;
 }
 
 /// As [`serve`], for a client that is connected to another node.

@@ -136,10 +136,7 @@ impl Node {
             ramkeep_net::sleep(TICK).await;
             self.refresh_facts();
             self.with_shard(|shard, now, outputs| shard.tick(now, outputs));
-            let leads = self.shard.borrow().is_leading();
-            if self.has_led.replace(leads) && !leads && self.peers.get().is_some() {
-                self.send_clients_away();
-            }
+            self.look_after_clients();
             if count % ANNOUNCE_TICKS == 0 {
                 self.announce_snapshot();
             }
@@ -154,6 +151,20 @@ impl Node {
         if let (Some(peers), Some(newest)) = (self.peers(), self.holdings.newest()) {
             peers.announce(&newest);
         }
+    }
+
+    /// A node that has just ceased to lead, or that knows who leads instead, keeps no clients of the primary.
+    fn look_after_clients(self: &Rc<Node>) {
+        let Some(peers) = self.peers.get() else { return };
+        let (leads, is_led_elsewhere) = {
+            let shard = self.shard.borrow();
+            let leader = shard.replica().and_then(Replica::leader);
+            (shard.is_leading(), leader.is_some_and(|leader| leader != peers.me()))
+        };
+        if !leads && (self.has_led.get() || is_led_elsewhere) {
+            self.send_clients_away();
+        }
+        self.has_led.set(leads);
     }
 
     /// Does what the shard asked for, in order. Called again from inside, it leaves the rest to the

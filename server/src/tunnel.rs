@@ -55,7 +55,7 @@ pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
         }
         return;
     }
-    connection::serve_from(node, conn, first).await;
+    connection::serve_from(node, conn, first, is_local).await;
 }
 
 /// Reads until the first command's name is known. True if it is about this node.
@@ -112,12 +112,18 @@ async fn carry(node: &Rc<Node>, peers: &Rc<Peers>, primary: NodeId, conn: &Conn,
     let session = peers.call(primary.node(), purpose::TUNNEL).await.map_err(io::Error::other)?;
     session.push(CLIENT, |buffer| buffer.extend_from_slice(conn.peer_address().to_string().as_bytes()));
     session.push(DATA, |buffer| buffer.extend_from_slice(first));
-    let outcome = carry_on(node, primary, conn, &session).await;
+    let outcome = carry_on(node, peers, primary, conn, &session).await;
     session.close();
     outcome
 }
 
-async fn carry_on(node: &Rc<Node>, primary: NodeId, conn: &Conn, session: &Session) -> io::Result<()> {
+async fn carry_on(
+    node: &Rc<Node>,
+    peers: &Peers,
+    primary: NodeId,
+    conn: &Conn,
+    session: &Session,
+) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(PIECE_BYTES);
     let mut look_at_ns = 0;
     loop {
@@ -152,7 +158,7 @@ async fn carry_on(node: &Rc<Node>, primary: NodeId, conn: &Conn, session: &Sessi
         let now_ns = node.clock.monotonic_ns();
         if now_ns >= look_at_ns {
             look_at_ns = now_ns + LOOK.as_nanos() as u64;
-            if leader(node) != Some(primary) {
+            if leader(node) != Some(primary) || peers.is_cut(primary.node()) {
                 return Ok(());
             }
         }
