@@ -4,110 +4,17 @@
 //! primary's zone is killed under load (5 without it).
 #![allow(clippy::disallowed_methods, reason = "these tests are about real processes")]
 
+use ramkeep_tests::cluster::{Cluster, ZONES};
 use ramkeep_tests::resp::Client;
-use ramkeep_tests::server::{Program, fresh_folder};
+use ramkeep_tests::tools::{self, printed};
 use serde_json::Value as Json;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const ZONES: [&str; 3] = ["a", "b", "c"];
 const WRITERS: usize = 6;
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Cluster {
-    folder: PathBuf,
-    port: u16,
-}
-
-impl Cluster {
-    fn start() -> Self {
-        let cluster = Self { folder: fresh_folder(), port: free_ports() };
-        let output = cluster.run(&["dev", "--port", &cluster.port.to_string()]);
-        assert!(output.status.success(), "{}", printed(&output));
-        assert!(
-            printed(&output).contains("primary a;"),
-            "zone a is the first primary:\n{}",
-            printed(&output)
-        );
-        cluster
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        let mut command = Command::new(Program::under_test().path);
-        command.args(words);
-        if words[0] == "dev" {
-            command.arg("--dir").arg(&self.folder);
-        }
-        command.output().expect("the program starts")
-    }
-
-    fn dev(&self, words: &[&str]) {
-        let output = self.run(&[&["dev"], words].concat());
-        assert!(output.status.success(), "dev {words:?}: {}", printed(&output));
-    }
-
-    fn address(&self, zone: usize) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port + zone as u16))
-    }
-
-    /// What a zone's node says of the cluster, if it answers.
-    fn status(&self, zone: usize) -> Option<(bool, Json)> {
-        let port = self.address(zone).port().to_string();
-        let output = self.run(&["status", "--json", "--port", &port]);
-        let status = serde_json::from_slice(&output.stdout).ok()?;
-        Some((output.status.success(), status))
-    }
-
-    fn primary(&self) -> Option<String> {
-        (0..ZONES.len()).find_map(|zone| {
-            let (has_quorum, status) = self.status(zone)?;
-            has_quorum.then(|| status["primary"].as_str().map(str::to_owned))?
-        })
-    }
-
-    fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for zone in ZONES {
-            // One that does not run cannot be killed.
-            let _ = self.run(&["dev", "kill", zone]);
-        }
-        if thread::panicking() {
-            eprintln!("the cluster's folder is left for a look: {}", self.folder.display());
-        } else if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            eprintln!("{} is left behind: {error}", self.folder.display());
-        }
-    }
-}
-
-fn printed(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// The first of ports in a row that nobody listens on, nor on those ten thousand above.
-fn free_ports() -> u16 {
-    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    // Clusters of tests that run at once begin at ports of their own.
-    static ASKED: AtomicU16 = AtomicU16::new(0);
-    let start = 20_000 + (std::process::id() % 100) as u16 * 64 + ASKED.fetch_add(1, Ordering::Relaxed) * 8;
-    let mut bases = (start..30_000).step_by(1_024);
-    bases
-        .find(|base| (0..3).all(|offset| is_free(base + offset) && is_free(base + offset + 10_000)))
-        .expect("some ports are free")
-}
 
 /// Writes new keys one after another, through whichever node answers; gives those that were acknowledged.
 fn write(addresses: Vec<SocketAddr>, writer: usize, stop: &AtomicBool) -> Vec<String> {
@@ -139,7 +46,7 @@ fn write(addresses: Vec<SocketAddr>, writer: usize, stop: &AtomicBool) -> Vec<St
 
 #[test]
 fn the_primarys_zone_dies_under_load_and_no_acknowledged_write_is_lost() {
-    let kills = std::env::var("RAMKEEP_ZONE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let kills = tools::setting("RAMKEEP_ZONE_KILLS", 5);
     let cluster = Cluster::start();
     let stop = Arc::new(AtomicBool::new(false));
     let addresses: Vec<SocketAddr> = (0..ZONES.len()).map(|zone| cluster.address(zone)).collect();
@@ -151,11 +58,9 @@ fn the_primarys_zone_dies_under_load_and_no_acknowledged_write_is_lost() {
         .collect();
     for _ in 0..kills {
         thread::sleep(Duration::from_millis(700));
-        let primary = cluster.primary().expect("somebody serves");
-        cluster.dev(&["kill", &primary]);
-        cluster.wait("another zone serves", || cluster.primary().is_some_and(|now| now != primary));
+        let killed = cluster.kill_primary();
         thread::sleep(Duration::from_millis(300));
-        cluster.dev(&["start", &primary]);
+        cluster.dev(&["start", &killed]);
     }
     stop.store(true, Ordering::Relaxed);
     let acknowledged: Vec<String> =
@@ -188,7 +93,7 @@ fn a_minority_refuses_and_any_node_takes_clients_to_the_primary() {
         assert_eq!(client.call(&["SET", &key, "1"]).expect("an answer").text().as_deref(), Some("OK"));
         assert_eq!(client.call(&["INCR", &key]).expect("an answer").integer(), Some(2));
     }
-    let output = cluster.run(&["failover", "--port", &cluster.port.to_string(), "--to", "b"]);
+    let output = cluster.run(&["failover", "--port", &cluster.port().to_string(), "--to", "b"]);
     assert!(output.status.success() && printed(&output).contains("primary b;"), "{}", printed(&output));
     cluster.dev(&["partition", "b"]);
     cluster.wait("another zone serves", || cluster.primary().is_some_and(|now| now != "b"));

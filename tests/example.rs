@@ -1,4 +1,4 @@
-//! Does the example application keep its customers while its database is killed between the steps?
+//! Does the example application keep its customers while its database, or a zone of it, is killed between the steps?
 //!
 //! Runs `examples/customers-flask` as its README says, over real HTTP.
 #![allow(clippy::disallowed_methods, reason = "these tests are about real processes")]
@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ramkeep_tests::cargo;
+use ramkeep_tests::cluster::Cluster;
 use ramkeep_tests::server::{self, Options, Server};
 use ramkeep_tests::tools;
 use serde_json::{Value, json};
@@ -87,41 +88,58 @@ fn customers_survive_a_kill_between_every_two_steps() {
     };
     let mut server = Server::start(Options::under_test().durable());
     let application = Application::start(&python, server.port());
-    let mut kill = || {
+    use_customers(&application, || {
         server.kill();
         server.start_again();
-    };
+    });
+}
 
+#[test]
+fn customers_survive_the_death_of_the_primarys_zone_between_every_two_steps() {
+    let Some(python) = tools::python(&["redis", "flask"]) else {
+        return tools::skip("example", "no Python with Flask and redis-py");
+    };
+    let cluster = Cluster::start();
+    // A node that is mostly not the primary: any takes clients.
+    let application = Application::start(&python, cluster.address(2).port());
+    use_customers(&application, || {
+        let killed = cluster.kill_primary();
+        cluster.dev(&["start", &killed]);
+    });
+}
+
+/// Creates, lists, reads, changes and deletes customers, with harm done after each acknowledged step.
+fn use_customers(application: &Application, mut harm: impl FnMut()) {
     let mut created = Vec::new();
     for (name, balance) in [("Ada", 10), ("Bertrand", 20), ("Clara", 30)] {
         let body = json!({"name": name, "email": format!("{name}@example.org"), "balance": balance});
         let answer = application.request("POST", "/customers", Some(&body));
         assert_eq!(answer.status, 201, "{:?}", answer.body);
         created.push(answer.body);
-        kill();
+        harm();
     }
     created.sort_by_key(|customer| customer["id"].to_string());
 
     let answer = application.request("GET", "/customers", None);
     assert_eq!((answer.status, answer.body), (200, json!(created)), "all three are listed");
-    kill();
+    harm();
 
     let id = created[1]["id"].as_str().expect("ids are text").to_owned();
     let path = format!("/customers/{id}");
     let answer = application.request("GET", &path, None);
     assert_eq!((answer.status, &answer.body), (200, &created[1]));
-    kill();
+    harm();
 
     let answer = application.request("PUT", &path, Some(&json!({"balance": 0})));
     assert_eq!((answer.status, &answer.body["balance"]), (200, &json!("0")));
-    kill();
+    harm();
     let answer = application.request("GET", &path, None);
     assert_eq!((answer.status, &answer.body["balance"]), (200, &json!("0")), "the change was acknowledged");
     assert_eq!(answer.body["name"], created[1]["name"], "other fields stay");
 
     let answer = application.request("DELETE", &path, None);
     assert_eq!(answer.status, 204);
-    kill();
+    harm();
     for (method, body) in [("GET", None), ("DELETE", None), ("PUT", Some(json!({"balance": 1})))] {
         let answer = application.request(method, &path, body.as_ref());
         assert_eq!(answer.status, 404, "{method} of a deleted customer");

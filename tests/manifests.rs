@@ -17,9 +17,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shard", &["engine", "log"]),
     ("net", &[]),
     ("check", &[]),
-    ("server", &["check", "net", "shard", "engine", "log"]),
+    ("drive", &["check", "net"]),
+    ("server", &["drive", "check", "net", "shard", "engine", "log"]),
     ("sim", &["check", "server", "net", "shard", "engine", "log"]),
-    ("jepsen", &["check", "server", "net", "shard", "engine", "log"]),
+    ("jepsen", &["drive", "check", "net"]),
     ("tests", &["check", "server", "net", "shard", "engine", "log"]),
 ];
 

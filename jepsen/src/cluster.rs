@@ -16,9 +16,10 @@ use std::time::Duration;
 use ramkeep_check::reply::Reply;
 use ramkeep_net::{ChaCha8Rng, Host, sleep};
 
-use crate::ask::ask;
-use crate::process::{Process, Program, log_tail};
 use crate::proxy::Proxy;
+use ramkeep_drive::ask::ask;
+use ramkeep_drive::process::{Process, Program, log_tail};
+use ramkeep_drive::target::Target;
 
 /// Zones of clients; with three nodes each has one of the nodes.
 pub const ZONES: usize = 3;
@@ -165,9 +166,9 @@ impl Cluster {
     }
 
     /// Where clients of a zone find the nodes, the zone's own first.
-    pub fn client_addresses(&self, zone: usize) -> Vec<SocketAddr> {
+    pub fn client_targets(&self, zone: usize) -> Vec<Target> {
         let links = &self.client_links[zone];
-        (0..links.len()).map(|place| links[(zone + place) % links.len()].address()).collect()
+        (0..links.len()).map(|place| links[(zone + place) % links.len()].address().into()).collect()
     }
 
     pub fn all_links(&self) -> impl Iterator<Item = &Proxy> {

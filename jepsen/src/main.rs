@@ -9,9 +9,9 @@ use std::process::{Command, ExitCode};
 #[cfg(not(madsim))]
 use clap::Parser;
 #[cfg(not(madsim))]
-use ramkeep_jepsen::options::{Hidden, Invocation, RunOptions};
+use ramkeep_drive::process::Program;
 #[cfg(not(madsim))]
-use ramkeep_jepsen::process::Program;
+use ramkeep_jepsen::options::{Hidden, Invocation, RunOptions};
 #[cfg(not(madsim))]
 use ramkeep_net::Host;
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 use ramkeep_check::random::{below, between, chance, pick};
 use ramkeep_net::{ChaCha8Rng, Host, sleep};
 
-use crate::client::SharedRef;
 use crate::cluster::{Cluster, ZONES};
 use crate::damage;
 use crate::proxy::{Direction, Proxy, Way};
 use crate::trial::{DamageTrial, Damaged, full_disk};
+use ramkeep_drive::client::SharedRef;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {

@@ -7,8 +7,8 @@ use std::fmt;
 
 use ramkeep_check::checker::Report;
 
-use crate::marks::Found;
 use crate::nemesis::Counts;
+use ramkeep_drive::marks::Found;
 
 #[derive(Clone, Debug, Default)]
 pub struct Summary {

@@ -16,15 +16,16 @@ use ramkeep_check::workload::{Mix, Workloads};
 use ramkeep_net::{ChaCha8Rng, Host, JoinHandle, sleep, spawn, timeout};
 use rand_core::{RngCore, SeedableRng};
 
-use crate::ask::ask;
-use crate::client::{self, Manner, Shared, SharedRef};
 use crate::cluster::{Cluster, ZONES};
 use crate::damage;
-use crate::marks;
 use crate::nemesis::{Blow, Nemesis};
 use crate::options::RunOptions;
-use crate::process::Program;
 use crate::report::Summary;
+use ramkeep_drive::ask::ask;
+use ramkeep_drive::client::{self, Manner, Shared, SharedRef};
+use ramkeep_drive::marks;
+use ramkeep_drive::process::Program;
+use ramkeep_drive::target::Target;
 
 /// A client of the history gives a call up after this.
 const CLIENT_TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -201,15 +202,15 @@ fn start_clients(
     };
     let mut tasks = Vec::new();
     for number in 0..options.clients {
-        let addresses = cluster.client_addresses(number as usize % ZONES);
+        let targets = cluster.client_targets(number as usize % ZONES);
         let rng = stream(seed, STREAM_CLIENTS + u64::from(number));
-        tasks.push(spawn(client::run(host.clone(), Rc::clone(shared), manner, addresses, rng)));
+        tasks.push(spawn(client::run(host.clone(), Rc::clone(shared), manner, targets, rng)));
     }
     for number in 0..options.mark_writers {
-        let addresses = cluster.client_addresses(number as usize % ZONES);
+        let targets = cluster.client_targets(number as usize % ZONES);
         let rng = stream(seed, STREAM_MARKS + u64::from(number));
         let pause_us = interval_us(options.mark_writers, options.mark_rate);
-        tasks.push(spawn(marks::run(host.clone(), Rc::clone(shared), addresses, pause_us, rng)));
+        tasks.push(spawn(marks::run(host.clone(), Rc::clone(shared), targets, pause_us, rng)));
     }
     tasks
 }
@@ -217,17 +218,17 @@ fn start_clients(
 /// Reads every key of the run from a healed cluster.
 async fn final_read(host: &Host, shared: &SharedRef, nemesis: &mut Nemesis) -> marks::Found {
     let primary = nemesis.cluster.primary().await.unwrap_or(0);
-    let address = nemesis.cluster.address(primary);
+    let target: Target = nemesis.cluster.address(primary).into();
     let (calls, marks) = {
         let mut shared = shared.borrow_mut();
         let now_ns = shared.clock.monotonic_ns();
         shared.recorder.begin_final_read(now_ns);
         (shared.workloads.final_reads(), shared.marks.clone())
     };
-    if let Err(error) = client::read_all(host, shared, address, calls, FINAL_PATIENCE).await {
+    if let Err(error) = client::read_all(host, shared, &target, calls, FINAL_PATIENCE).await {
         nemesis.complaints.push(format!("the final read failed: {error}"));
     }
-    match marks::read_back(host, address, &marks).await {
+    match marks::read_back(host, &target, &marks).await {
         Ok(found) => found,
         Err(error) => {
             nemesis.complaints.push(format!("reading back what was counted failed: {error}"));

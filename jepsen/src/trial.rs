@@ -12,9 +12,9 @@ use std::time::Duration;
 use ramkeep_check::reply::Reply;
 use ramkeep_net::{ChaCha8Rng, Conn, Host, sleep, timeout};
 
-use crate::ask::{PATIENCE, ask, encode, reply};
 use crate::cluster::{Apart, Cluster};
 use crate::damage;
+use ramkeep_drive::ask::{PATIENCE, ask, encode, reply};
 
 /// What a damaged copy did.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! The binary `ramkeep`: reads the command line and runs what it asks for.
 
 #[cfg(not(madsim))]
+mod demo;
+#[cfg(not(madsim))]
 mod dev;
 #[cfg(not(madsim))]
 mod process;

@@ -7,10 +7,12 @@
 //! with exit code 2.
 
 use crate::cli::client::Target;
+use crate::cli::demo::{self, DemoArguments};
 use crate::cli::dev::{DEFAULT_DIRECTORY, DevAction, DevArguments, Plan};
 use crate::cli::status::{FailoverArguments, StatusArguments};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use ramkeep_drive::target::Url;
 use ramkeep_engine::config::{DIRECTIVES, closest_directive};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ pub enum Invocation {
     ConfigCheck(ConfigCheckArguments),
     Snapshot(SnapshotArguments),
     Dev(DevArguments),
+    Demo(DemoArguments),
     Status(StatusArguments),
     Failover(FailoverArguments),
     /// Print this and end with exit code 0.
@@ -129,6 +132,8 @@ enum Command {
     },
     /// Three zones on this machine, to be played with and broken
     Dev(DevOptions),
+    /// Start three zones, kill and cut them off under load, count what was lost; exit code 1 if anything was
+    Demo(DemoOptions),
     /// Tell how the cluster does; exit code 1 without a quorum
     Status {
         #[command(flatten)]
@@ -167,6 +172,25 @@ struct NodeOptions {
 impl NodeOptions {
     fn target(self) -> Target {
         Target { host: self.host, port: self.port, password: self.password }
+    }
+}
+
+#[derive(clap::Args)]
+struct DemoOptions {
+    /// How long it goes on
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(demo::SECONDS_MIN as i64..=demo::SECONDS_MAX as i64))]
+    seconds: u32,
+    /// Write to this server instead, and do it no harm: redis://[[user]:password@]host[:port][/database]
+    #[arg(long, value_name = "URL", value_parser = Url::parse)]
+    against: Option<Url>,
+    /// Where the history and the report go
+    #[arg(long, default_value = demo::DEFAULT_DIRECTORY)]
+    dir: String,
+}
+
+impl DemoOptions {
+    fn arguments(self) -> DemoArguments {
+        DemoArguments { seconds: self.seconds, against: self.against, directory: self.dir }
     }
 }
 
@@ -290,7 +314,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some("server") if !matches!(words.get(1).map(String::as_str), Some("--help" | "-h")) => {
             server(&words[1..]).map(Invocation::Server)
         }
-        Some("server" | "log" | "snapshot" | "config" | "dev" | "status" | "failover" | "help") => {
+        Some("server" | "log" | "snapshot" | "config" | "dev" | "demo" | "status" | "failover" | "help") => {
             subcommand(words)
         }
         _ => server(&words).map(Invocation::Server),
@@ -299,7 +323,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 
 /// The closest subcommand, for a file that does not exist.
 pub fn closest_subcommand(word: &str) -> Option<&'static str> {
-    let known = ["server", "log", "snapshot", "config", "dev", "status", "failover", "help"];
+    let known = ["server", "log", "snapshot", "config", "dev", "demo", "status", "failover", "help"];
     ramkeep_engine::config::closest(word, known.into_iter())
 }
 
@@ -332,6 +356,7 @@ fn subcommand(words: Vec<String>) -> Result<Invocation, UsageError> {
             Invocation::Snapshot(SnapshotArguments { action, directory: target.directory, json: target.json })
         }
         Command::Dev(options) => Invocation::Dev(options.arguments()),
+        Command::Demo(options) => Invocation::Demo(options.arguments()),
         Command::Status { node, json } => Invocation::Status(StatusArguments { target: node.target(), json }),
         Command::Failover { node, to } => {
             Invocation::Failover(FailoverArguments { target: node.target(), to })
@@ -515,6 +540,25 @@ mod tests {
         assert_eq!(action("dev partition b --dir d"), ("d".into(), DevAction::Partition("b".into())));
         assert_eq!(action("dev heal"), (DEFAULT_DIRECTORY.into(), DevAction::Heal));
         assert!(parsed("dev kil a").expect_err("no such word").contains("kill"));
+    }
+
+    #[test]
+    fn a_demonstration_goes_on_for_some_seconds_here_or_elsewhere() {
+        let demo = |line: &str| match parsed(line) {
+            Ok(Invocation::Demo(arguments)) => Ok(arguments),
+            Ok(other) => panic!("{line}: {other:?}"),
+            Err(message) => Err(message),
+        };
+        let against = Url::parse("redis://:pw@h:7000/9").ok();
+        let expected = DemoArguments { seconds: 30, against: None, directory: "./ramkeep-demo".into() };
+        assert_eq!(demo("demo"), Ok(expected.clone()));
+        assert_eq!(
+            demo("demo --seconds 5 --against redis://:pw@h:7000/9 --dir d"),
+            Ok(DemoArguments { seconds: 5, against, directory: "d".into() })
+        );
+        for line in ["demo --seconds 1", "demo --against localhost", "demo --against rediss://h"] {
+            assert!(demo(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ const SECTOR_BYTES: u32 = 4096;
 /// Descriptors that the process needs besides its clients' sockets.
 const OTHER_FILES: u64 = 64;
 
+/// A demonstration that did not take place: neither a loss nor a success.
+const COULD_NOT_RUN: u8 = 2;
+
 pub fn main() -> ExitCode {
     let host = Host::real();
     let invocation = match options::parse(std::env::args_os().skip(1)) {
@@ -58,6 +61,14 @@ pub fn main() -> ExitCode {
                 ExitCode::SUCCESS
             }
             Ok(Err(why)) => fail(&why),
+            Err(error) => fail(&format!("the runtime does not start: {error}")),
+        },
+        Invocation::Demo(arguments) => match ramkeep_net::run(crate::demo::run(&host, &arguments)) {
+            Ok(Ok(outcome)) => finish(&outcome),
+            Ok(Err(why)) => {
+                eprintln!("ramkeep: {why}");
+                ExitCode::from(COULD_NOT_RUN)
+            }
             Err(error) => fail(&format!("the runtime does not start: {error}")),
         },
         Invocation::Status(arguments) => finish_run(ramkeep_net::run(cli::status::status(&host, &arguments))),

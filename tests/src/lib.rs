@@ -11,6 +11,7 @@
 )]
 
 pub mod cargo;
+pub mod cluster;
 pub mod generator;
 pub mod known;
 pub mod random;

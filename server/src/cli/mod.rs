@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod config_check;
+pub mod demo;
 pub mod dev;
 pub mod log;
 pub mod snapshot;

@@ -6,7 +6,6 @@
 //! Invariant: a number is sent once. What is not acknowledged is never asked for.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use ramkeep_check::random::between;
@@ -15,6 +14,7 @@ use ramkeep_net::{ChaCha8Rng, Conn, Host, sleep, timeout};
 
 use crate::ask::{encode, reply};
 use crate::client::{SharedRef, find, is_elsewhere};
+use crate::target::Target;
 
 /// Keys of one pipeline, at most.
 const PIPELINE_MAX: u64 = 8;
@@ -31,6 +31,8 @@ pub struct Marks {
     writers: Vec<Writer>,
     /// When each acknowledged pipeline was sent and when its first acknowledgement came, in order of the latter.
     pub times_ns: Vec<(u64, u64)>,
+    /// When each write was acknowledged.
+    pub acknowledged_ns: Vec<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -76,13 +78,7 @@ fn key(writer: usize, number: u64) -> Vec<u8> {
 }
 
 /// Writes until the run is over.
-pub async fn run(
-    host: Host,
-    shared: SharedRef,
-    addresses: Vec<SocketAddr>,
-    interval_us: u64,
-    mut rng: ChaCha8Rng,
-) {
+pub async fn run(host: Host, shared: SharedRef, targets: Vec<Target>, interval_us: u64, mut rng: ChaCha8Rng) {
     let writer = {
         let writers = &mut shared.borrow_mut().marks.writers;
         writers.push(Writer::default());
@@ -90,7 +86,7 @@ pub async fn run(
     };
     let mut place = 0;
     while !shared.borrow().is_over {
-        let Some(conn) = find(&host, &addresses, &mut place, &mut rng).await else { continue };
+        let Some(conn) = find(&host, &targets, &mut place, &mut rng).await else { continue };
         while !shared.borrow().is_over {
             let count = between(&mut rng, 1, PIPELINE_MAX);
             match timeout(PATIENCE, write(&conn, &shared, writer, count)).await {
@@ -126,6 +122,7 @@ async fn write(conn: &Conn, shared: &SharedRef, writer: usize, count: u64) -> io
         match reply {
             Reply::Simple(text) if text == "OK" => {
                 shared.marks.writers[writer].acknowledge(number);
+                shared.marks.acknowledged_ns.push(now_ns);
                 if std::mem::take(&mut is_first) {
                     shared.marks.times_ns.push((sent_ns, now_ns));
                 }
@@ -154,8 +151,8 @@ impl Found {
 }
 
 /// Reads back every acknowledged key.
-pub async fn read_back(host: &Host, address: SocketAddr, marks: &Marks) -> io::Result<Found> {
-    let conn = host.connect(address).await?;
+pub async fn read_back(host: &Host, target: &Target, marks: &Marks) -> io::Result<Found> {
+    let conn = target.connect(host).await?;
     let keys: Vec<(usize, u64)> = marks.keys().collect();
     let mut found = Found::default();
     let mut inbox = Vec::new();

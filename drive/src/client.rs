@@ -9,7 +9,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,12 +17,11 @@ use ramkeep_check::client::Client;
 use ramkeep_check::history::Status;
 use ramkeep_check::history::recorder::{Caller, Recorder};
 use ramkeep_check::random::between;
-use ramkeep_check::reply::Reply;
 use ramkeep_check::workload::Workloads;
 use ramkeep_net::{ChaCha8Rng, Clock, Conn, Host, sleep, timeout};
 
-use crate::ask::{encode, reply};
 use crate::marks::Marks;
+use crate::target::Target;
 
 /// What everything in a run shares.
 pub struct Shared {
@@ -56,23 +54,9 @@ pub fn is_elsewhere(error: &str) -> bool {
 /// A node that does not greet within this is passed by: one that follows may wait for a primary before it answers.
 const GREETING_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Connects to the node at `place` of `addresses` if it answers PING; otherwise moves on to the next place.
-pub async fn find(
-    host: &Host,
-    addresses: &[SocketAddr],
-    place: &mut usize,
-    rng: &mut ChaCha8Rng,
-) -> Option<Conn> {
-    let greeting = async {
-        let conn = host.connect(addresses[*place % addresses.len()]).await?;
-        let mut request = Vec::new();
-        encode(&[b"PING"], &mut request);
-        conn.write_all(&request).await?;
-        match reply(&conn, &mut Vec::new()).await? {
-            Reply::Error(text) => Err(io::Error::other(text)),
-            _ => Ok(conn),
-        }
-    };
+/// Connects to the node at `place` of `targets` if it answers PING; otherwise moves on to the next place.
+pub async fn find(host: &Host, targets: &[Target], place: &mut usize, rng: &mut ChaCha8Rng) -> Option<Conn> {
+    let greeting = targets[*place % targets.len()].connect(host);
     if let Ok(Ok(conn)) = timeout(GREETING_PATIENCE, greeting).await {
         return Some(conn);
     }
@@ -82,17 +66,11 @@ pub async fn find(
 }
 
 /// Makes calls until the run is over.
-pub async fn run(
-    host: Host,
-    shared: SharedRef,
-    manner: Manner,
-    addresses: Vec<SocketAddr>,
-    mut rng: ChaCha8Rng,
-) {
+pub async fn run(host: Host, shared: SharedRef, manner: Manner, targets: Vec<Target>, mut rng: ChaCha8Rng) {
     let mut process = shared.borrow_mut().recorder.new_process();
     let mut place = 0;
     while !shared.borrow().is_over {
-        let Some(conn) = find(&host, &addresses, &mut place, &mut rng).await else {
+        let Some(conn) = find(&host, &targets, &mut place, &mut rng).await else {
             continue;
         };
         let mut session = Session::new(&shared, conn, process);
@@ -109,11 +87,11 @@ pub async fn run(
 pub async fn read_all(
     host: &Host,
     shared: &SharedRef,
-    address: SocketAddr,
+    target: &Target,
     calls: Vec<Call>,
     patience: Duration,
 ) -> io::Result<()> {
-    let conn = host.connect(address).await?;
+    let conn = target.connect(host).await?;
     let process = shared.borrow_mut().recorder.new_process();
     let mut session = Session::new(shared, conn, process);
     for call in calls {

@@ -1,0 +1,323 @@
+//! `ramkeep demo`: zones die under load, and what was acknowledged is counted.
+//!
+//! Lives here: the order of a demonstration: start, clients, faults, the final read, the judgement, the files.
+//! Not here: faults (`attack`), processes (`cluster`), clients (`ramkeep-drive`), the checker (`ramkeep-check`), words and page
+//! (`ramkeep_server::cli::demo`).
+
+mod attack;
+mod cluster;
+
+use attack::{Attack, FAULT_INTERVAL, compare};
+use cluster::{Cluster, ZONES};
+use ramkeep_check::checker::{Limits, check, count_writes};
+use ramkeep_check::history::{ClockKind, Header, Recorder, Source, Status, VERSION};
+use ramkeep_check::reply::Reply;
+use ramkeep_check::workload::{Mix, Workloads};
+use ramkeep_drive::ask::{encode, reply};
+use ramkeep_drive::client::{self, Manner, Shared, SharedRef};
+use ramkeep_drive::marks::{self, Marks};
+use ramkeep_drive::target::{Target, Url};
+use ramkeep_net::{ChaCha8Rng, Host, JoinHandle, sleep, spawn, timeout};
+use ramkeep_server::cli::Outcome;
+use ramkeep_server::cli::demo::{DemoArguments, FaultSeen, Lane, Role, Run, page::page};
+use rand_core::{RngCore, SeedableRng};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Clients whose calls are judged, and writers of keys that are counted.
+const CLIENTS: usize = 6;
+const WRITERS: usize = 4;
+/// Mean time between two calls of a client, and two keys of a writer.
+const CLIENT_INTERVAL_US: u64 = 8_000;
+const WRITER_INTERVAL_US: u64 = 500;
+const CLIENT_TIMEOUT: Duration = Duration::from_millis(1_000);
+const PIPELINE_DEPTH_MAX: u32 = 4;
+const KEYS: u32 = 12;
+
+const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
+const READ_PATIENCE: Duration = Duration::from_secs(60);
+/// How often nodes are asked what they are.
+const LOOK: Duration = Duration::from_millis(50);
+
+const HISTORY_FILE: &str = "history.jsonl";
+const PAGE_FILE: &str = "report.html";
+
+/// Plays it; an error is something of the machine, not of the server.
+pub async fn run(host: &Host, arguments: &DemoArguments) -> Result<Outcome, String> {
+    let mut signals = host.shutdown_signals().map_err(|error| format!("signals: {error}"))?;
+    ramkeep_net::select! {
+        outcome = play(host, arguments) => outcome,
+        signal = signals.next() => Err(format!("stopped by {signal:?}")),
+    }
+}
+
+async fn play(host: &Host, arguments: &DemoArguments) -> Result<Outcome, String> {
+    let directory = &arguments.directory;
+    std::fs::create_dir_all(directory).map_err(|error| format!("{directory}: {error}"))?;
+    let demo = Demo::new(host, arguments);
+    let seen = match &arguments.against {
+        None => demo.three_zones().await?,
+        Some(url) => demo.against(url).await?,
+    };
+    let (history, page_path) = (format!("{directory}/{HISTORY_FILE}"), format!("{directory}/{PAGE_FILE}"));
+    let run = demo.judge(seen, &history)?;
+    host.write_file(&page_path, page(&run, HISTORY_FILE).as_bytes())
+        .map_err(|error| format!("{page_path}: {error}"))?;
+    Ok(run.outcome(&history, &page_path))
+}
+
+struct Demo {
+    host: Host,
+    shared: SharedRef,
+    seed: u64,
+    seconds: Duration,
+}
+
+/// What is known before the judgement.
+#[derive(Default)]
+struct Seen {
+    against: Option<String>,
+    lanes: Vec<Lane>,
+    faults: Vec<FaultSeen>,
+    complaints: Vec<String>,
+    found: marks::Found,
+    /// Begin and length of the time in which faults happened.
+    begin_ns: u64,
+    seconds: f64,
+}
+
+impl Demo {
+    fn new(host: &Host, arguments: &DemoArguments) -> Demo {
+        let seed = u64::from(host.rng("seed").next_u32());
+        let header = Header {
+            version: VERSION,
+            run: format!("demo-{seed:x}"),
+            source: Source::Real,
+            seed: seed.to_string(),
+            commit: String::new(),
+            config: BTreeMap::from([
+                ("seconds".into(), arguments.seconds.into()),
+                ("clients".into(), CLIENTS.into()),
+            ]),
+            clock: ClockKind::Monotonic,
+            models: Vec::new(),
+            minimum_ok: BTreeMap::new(),
+        };
+        let mix = Mix {
+            register: 4,
+            counter: 2,
+            hash: 3,
+            transaction: 3,
+            // Deadlines would be judged by clocks that are not ours.
+            expiry: 0,
+            echo_per_mille: 20,
+            keys: KEYS,
+            ttl_ms_max: 1_000,
+            padded_per_mille: 20,
+        };
+        let shared = Shared {
+            clock: host.clock(),
+            recorder: Recorder::new(header),
+            workloads: Workloads::new(mix),
+            marks: Marks::default(),
+            is_over: false,
+        };
+        let seconds = Duration::from_secs(u64::from(arguments.seconds));
+        Demo { host: host.clone(), shared: Rc::new(RefCell::new(shared)), seed, seconds }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.host.clock().monotonic_ns()
+    }
+
+    fn start_clients(&self, targets: impl Fn(usize) -> Vec<Target>) -> Vec<JoinHandle<()>> {
+        let manner = Manner {
+            pipeline_depth_max: PIPELINE_DEPTH_MAX,
+            call_interval_us: CLIENT_INTERVAL_US,
+            timeout: CLIENT_TIMEOUT,
+        };
+        let (host, shared) = (&self.host, &self.shared);
+        let clients = (0..CLIENTS).map(|number| {
+            let rng = stream(self.seed, number as u64);
+            spawn(client::run(host.clone(), Rc::clone(shared), manner, targets(number), rng))
+        });
+        let writers = (0..WRITERS).map(|number| {
+            let rng = stream(self.seed, (CLIENTS + number) as u64);
+            spawn(marks::run(host.clone(), Rc::clone(shared), targets(number), WRITER_INTERVAL_US, rng))
+        });
+        clients.chain(writers).collect()
+    }
+
+    async fn end_clients(&self, tasks: Vec<JoinHandle<()>>, complaints: &mut Vec<String>) {
+        self.shared.borrow_mut().is_over = true;
+        for task in tasks {
+            if timeout(CLIENT_PATIENCE, task).await.is_err() {
+                complaints.push("a client does not end".into());
+            }
+        }
+    }
+
+    /// Reads every key back.
+    async fn final_read(&self, target: &Target, complaints: &mut Vec<String>) -> marks::Found {
+        let (calls, marks) = {
+            let mut shared = self.shared.borrow_mut();
+            let now_ns = shared.clock.monotonic_ns();
+            shared.recorder.begin_final_read(now_ns);
+            (shared.workloads.final_reads(), shared.marks.clone())
+        };
+        if let Err(error) = client::read_all(&self.host, &self.shared, target, calls, READ_PATIENCE).await {
+            complaints.push(format!("the final read failed: {error}"));
+        }
+        match marks::read_back(&self.host, target, &marks).await {
+            Ok(found) => found,
+            Err(error) => {
+                complaints.push(format!("what was acknowledged cannot be read back: {error}"));
+                marks::Found { acknowledged: marks.acknowledged(), ..marks::Found::default() }
+            }
+        }
+    }
+
+    async fn three_zones(&self) -> Result<Seen, String> {
+        println!("starting three zones on this machine");
+        let cluster = Rc::new(Cluster::start(&self.host).await?);
+        let lanes: Lanes = Rc::new(RefCell::new(
+            ZONES.iter().map(|name| Lane { name: (*name).into(), roles: Vec::new() }).collect(),
+        ));
+        let tasks = self.start_clients(|number| cluster.targets(number % ZONES.len()));
+        let begin_ns = self.now_ns();
+        let watching = self.watch(&cluster, &lanes, begin_ns);
+        println!(
+            "{CLIENTS} clients and {WRITERS} writers for {} s; the primary's zone is killed or cut off every {} s",
+            self.seconds.as_secs(),
+            FAULT_INTERVAL.as_secs()
+        );
+        let mut attack = Attack::new(&self.host, &self.shared, &cluster, begin_ns);
+        attack.run(self.seconds).await;
+        let Attack { faults, mut complaints, .. } = attack;
+        let seconds = (self.now_ns() - begin_ns) as f64 / 1e9;
+        self.end_clients(tasks, &mut complaints).await;
+        watching.abort();
+        // An abort is an error of the task, and wanted.
+        let _ = watching.await;
+        println!("reading everything back");
+        let target = cluster.targets(cluster.primary().await.unwrap_or(0)).remove(0);
+        let found = self.final_read(&target, &mut complaints).await;
+        compare(&cluster, &mut complaints).await;
+        let lanes = lanes.take();
+        Ok(Seen { against: None, lanes, faults, complaints, found, begin_ns, seconds })
+    }
+
+    /// Writes down what each node is, until aborted.
+    fn watch(&self, cluster: &Rc<Cluster>, lanes: &Lanes, begin_ns: u64) -> JoinHandle<()> {
+        let (host, cluster, lanes) = (self.host.clone(), Rc::clone(cluster), Rc::clone(lanes));
+        spawn(async move {
+            loop {
+                for zone in 0..ZONES.len() {
+                    let role = cluster.role(zone).await;
+                    let at_s = (host.clock().monotonic_ns() - begin_ns) as f64 / 1e9;
+                    let roles: &mut Vec<(f64, Role)> = &mut lanes.borrow_mut()[zone].roles;
+                    if roles.last().is_none_or(|(_, last)| *last != role) {
+                        roles.push((if roles.is_empty() { 0.0 } else { at_s }, role));
+                    }
+                }
+                sleep(LOOK).await;
+            }
+        })
+    }
+
+    async fn against(&self, url: &Url) -> Result<Seen, String> {
+        let shown = format!("redis://{}:{}/{}", url.host, url.port, url.database);
+        let target = url.resolve(&self.host).await.map_err(|error| format!("{shown}: {error}"))?;
+        self.check_empty(&target).await.map_err(|why| format!("{shown}: {why}"))?;
+        println!("{CLIENTS} clients and {WRITERS} writers for {} s, against {shown}", self.seconds.as_secs());
+        println!("do to it what you like meanwhile: what it acknowledges is read back at the end");
+        let begin_ns = self.now_ns();
+        let tasks = self.start_clients(|_| vec![target.clone()]);
+        sleep(self.seconds).await;
+        let seconds = (self.now_ns() - begin_ns) as f64 / 1e9;
+        let mut complaints = Vec::new();
+        self.end_clients(tasks, &mut complaints).await;
+        println!("reading everything back");
+        let found = self.final_read(&target, &mut complaints).await;
+        println!("the keys stay in database {} of {shown}", url.database);
+        Ok(Seen { against: Some(shown), complaints, found, begin_ns, seconds, ..Seen::default() })
+    }
+
+    /// Other keys could be taken for ours: the database must hold none.
+    async fn check_empty(&self, target: &Target) -> Result<(), String> {
+        let asking = async {
+            let conn = target.connect(&self.host).await?;
+            let mut request = Vec::new();
+            encode(&[b"DBSIZE"], &mut request);
+            conn.write_all(&request).await?;
+            reply(&conn, &mut Vec::new()).await
+        };
+        match timeout(CLIENT_PATIENCE, asking).await.map_err(|error| error.to_string())? {
+            Ok(Reply::Integer(0)) => Ok(()),
+            Ok(Reply::Integer(count)) => Err(format!(
+                "database {} holds {count} keys; choose an empty one, as in redis://host:port/9",
+                target.database
+            )),
+            Ok(other) => Err(format!("DBSIZE answered {other:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Judges what clients were told, and writes the history.
+    fn judge(self, seen: Seen, history_path: &str) -> Result<Run, String> {
+        let Ok(shared) = Rc::try_unwrap(self.shared) else {
+            return Err("a client goes on after the end".into());
+        };
+        let Shared { recorder, marks, clock, .. } = shared.into_inner();
+        let (history, faults) = recorder.end();
+        let mut text = Vec::new();
+        history.write(&mut text, faults).map_err(|error| error.to_string())?;
+        self.host.write_file(history_path, &text).map_err(|error| format!("{history_path}: {error}"))?;
+        println!("judging {} calls", history.operations.len());
+        let began_ns = clock.monotonic_ns();
+        let report = check(&history, &Limits::default());
+        let judged_in_s = (clock.monotonic_ns() - began_ns) as f64 / 1e9;
+        let at_s = |at_ns: u64| (at_ns as f64 - seen.begin_ns as f64) / 1e9;
+        let answered = history.operations.iter().filter(|it| it.status == Status::Ok);
+        let ended: Vec<(u64, u64)> = answered.filter_map(|it| Some((it.invoke_ns, it.return_ns?))).collect();
+        let of_marks = marks.times_ns.iter().copied();
+        let latencies = ended.iter().copied().chain(of_marks);
+        let latencies = latencies.map(|(from, to)| (at_s(to), (to - from) as f64 / 1e6)).collect();
+        let mut complaints = seen.complaints;
+        complaints.extend(seen.found.lost.iter().map(|text| format!("LOST {text}")));
+        let is_loss = |checker: &str| checker == "lost or invented write";
+        Ok(Run {
+            seed: self.seed,
+            seconds: seen.seconds,
+            against: seen.against,
+            lanes: seen.lanes,
+            faults: seen.faults,
+            acknowledged_s: marks.acknowledged_ns.iter().map(|at_ns| at_s(*at_ns)).collect(),
+            latencies,
+            counted: seen.found.acknowledged,
+            found: seen.found.found,
+            judged_calls: history.operations.len() as u64,
+            judged_writes: count_writes(&history),
+            judged_lost: report.violations.iter().filter(|it| is_loss(it.checker)).count() as u64,
+            judged_in_s,
+            violations: report
+                .violations
+                .iter()
+                .map(|it| format!("{} on {}:\n{}", it.checker, it.place, it.text))
+                .collect(),
+            undecided: report.undecided,
+            complaints,
+        })
+    }
+}
+
+type Lanes = Rc<RefCell<Vec<Lane>>>;
+
+/// A random stream of the seed.
+fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(number + 1);
+    rng
+}
