@@ -18,8 +18,8 @@ use std::time::Duration;
 pub const QUESTION: u8 = 2;
 /// The wish that a node hand its role of primary over.
 pub const HAND_OVER: u8 = 3;
-/// A hand-over is waited for in so many steps.
-const HAND_OVER_STEPS_MAX: usize = 150;
+/// A hand-over is waited for so long; one question to a silent node fits in as well.
+const HAND_OVER_NS_MAX: u64 = 3_000_000_000;
 const HAND_OVER_STEP: Duration = Duration::from_millis(20);
 
 /// One node.
@@ -220,14 +220,16 @@ async fn failover(node: &Rc<Node>, to: Option<String>) -> Result<(), String> {
             return Err(String::from_utf8_lossy(&answer.body).into_owned());
         }
     }
-    for _ in 0..HAND_OVER_STEPS_MAX {
+    let begun_ns = node.clock.monotonic_ns();
+    while node.clock.monotonic_ns() - begun_ns < HAND_OVER_NS_MAX {
         ramkeep_net::sleep(HAND_OVER_STEP).await;
         let now = leader(node);
-        let is_done = match target {
+        let is_another = match target {
             Some(target) => now.is_some_and(|leader| leader.node() == target),
             None => now.is_some_and(|leader| leader != before),
         };
-        if is_done {
+        // Elected is not yet serving.
+        if is_another && cluster(node).await.has_quorum {
             return Ok(());
         }
     }

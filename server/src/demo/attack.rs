@@ -78,7 +78,7 @@ impl Attack<'_> {
         }
         let unavailable_s = self.written(since_ns).await;
         let successor = match unavailable_s {
-            Some(_) => self.cluster.primary().await.map(|zone| ZONES[zone].to_owned()),
+            Some(_) => self.primary().await.ok().map(|zone| ZONES[zone].to_owned()),
             None => None,
         };
         match (&successor, unavailable_s) {
