@@ -41,6 +41,8 @@ pub(crate) struct Link {
     is_closing: Cell<bool>,
     /// The socket did not take everything: the task waits for it to be writable.
     is_clogged: Cell<bool>,
+    /// Nothing more can be written, or shall be.
+    is_broken: Cell<bool>,
     /// The client wants this node whoever leads: it said so by its first command.
     is_for_this_node: bool,
 }
@@ -91,6 +93,7 @@ async fn serve_wire(node: Rc<Node>, conn: Wire, first: Vec<u8>, is_for_this_node
         has_arrived: Cell::new(false),
         is_closing: Cell::new(false),
         is_clogged: Cell::new(false),
+        is_broken: Cell::new(false),
     });
     node.links.borrow_mut().insert(id, Rc::clone(&link));
     let mut step = match &link.conn {
@@ -145,7 +148,7 @@ impl Link {
 
     /// Whether bytes wait for the socket to take them.
     fn has_unsent(&self) -> bool {
-        self.is_clogged.get() || self.conn.has_rest()
+        !self.is_broken.get() && (self.is_clogged.get() || self.conn.has_rest())
     }
 
     pub fn takes_requests(&self) -> bool {
@@ -194,15 +197,18 @@ impl Node {
             }
             Sent::Broken => {
                 link.is_closing.set(true);
-                link.is_clogged.set(false);
+                link.is_broken.set(true);
             }
             Sent::OverLimit => {
                 tracing::warn!(session = link.id.0, "closing a client: its output buffer is over the limit");
                 link.is_closing.set(true);
-                link.is_clogged.set(false);
+                link.is_broken.set(true);
             }
         }
-        if link.is_closing.get() || (link.is_paused.get() && shard.takes_requests(link.id)) {
+        // With bytes left over the task waits for the socket: woken, it would come here again and again.
+        if (link.is_closing.get() && !link.has_unsent())
+            || (link.is_paused.get() && shard.takes_requests(link.id))
+        {
             link.wake.set();
         }
     }
