@@ -108,7 +108,13 @@ fn leader(node: &Node) -> Option<NodeId> {
 }
 
 /// Carries bytes both ways until either end closes or the primary changes.
-async fn carry(node: &Rc<Node>, peers: &Rc<Peers>, primary: NodeId, conn: &Conn, first: &[u8]) -> io::Result<()> {
+async fn carry(
+    node: &Rc<Node>,
+    peers: &Rc<Peers>,
+    primary: NodeId,
+    conn: &Conn,
+    first: &[u8],
+) -> io::Result<()> {
     let session = peers.call(primary.node(), purpose::TUNNEL).await.map_err(io::Error::other)?;
     session.push(CLIENT, |buffer| buffer.extend_from_slice(conn.peer_address().to_string().as_bytes()));
     session.push(DATA, |buffer| buffer.extend_from_slice(first));
