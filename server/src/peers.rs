@@ -420,7 +420,7 @@ async fn serve(node: Rc<Node>, peers: Rc<Peers>, session: Rc<Session>) {
         purpose::URGENT | purpose::BULK => receive(&node, &peers, &session).await,
         purpose::ASK => answer(&node, &peers, &session).await,
         purpose::SNAPSHOT => transfer::serve(&node, &session).await,
-        purpose::TUNNEL => tunnel::take(&node, Rc::clone(&session)).await,
+        purpose::TUNNEL => tunnel::take(&node, Rc::clone(&session.session)).await,
         other => {
             tracing::warn!(purpose = other, "a peer opened a connection for something unknown");
             Ok(())
