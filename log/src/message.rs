@@ -33,6 +33,7 @@ const TYPES: &[(u8, MessageType)] = &[
     (9, MessageType::MsgTimeoutNow),
     (10, MessageType::MsgReadIndex),
     (11, MessageType::MsgReadIndexResp),
+    (12, MessageType::MsgSnapshot),
 ];
 
 /// A message between two replicas of a shard. All integers little-endian.
@@ -43,7 +44,8 @@ const TYPES: &[(u8, MessageType)] = &[
 /// |      4 |     4 | length of the message, this head included                                    |
 /// |      8 |     1 | version, now 1                                                               |
 /// |      9 |     1 | type: 1 append, 2 its answer, 3 heartbeat, 4 its answer, 5 vote, 6 its       |
-/// |        |       | answer, 7 pre-vote, 8 its answer, 9 timeout now, 10 read index, 11 its answer|
+/// |        |       | answer, 7 pre-vote, 8 its answer, 9 timeout now, 10 read index, 11 its       |
+/// |        |       | answer, 12 a snapshot of `position` that the sender holds                   |
 /// |     10 |     1 | flags: bit 0 = rejected                                                      |
 /// |     11 |     1 | zero                                                                         |
 /// |     12 |     4 | shard                                                                        |
@@ -52,7 +54,7 @@ const TYPES: &[(u8, MessageType)] = &[
 /// |     32 |     8 | term; 0 only in read index                                                   |
 /// |     40 |     8 | term at `position`                                                           |
 /// |     48 |     8 | position                                                                     |
-/// |     56 |     8 | committed position                                                           |
+/// |     56 |     8 | committed position; with a snapshot: that before the first of the log        |
 /// |     64 |     8 | term at the committed position                                               |
 /// |     72 |     8 | position suggested by a rejection                                            |
 /// |     80 |     8 | priority of a candidate, signed                                              |
@@ -122,6 +124,7 @@ impl Message {
             MessageType::MsgTimeoutNow => "timeout now",
             MessageType::MsgReadIndex => "read index",
             MessageType::MsgReadIndexResp => "read index answer",
+            MessageType::MsgSnapshot => "snapshot pointer",
             _ => "local",
         }
     }
@@ -136,7 +139,7 @@ impl Message {
     ///
     /// # Panics
     ///
-    /// If the message is one that a replica only tells itself, or has a snapshot: no [`crate::Replica`] gives
+    /// If the message is one that a replica only tells itself: no [`crate::Replica`] gives
     /// such a one to send.
     pub fn encode(&self, shard: ShardId, bytes: &mut Vec<u8>) {
         let message = &self.0;
@@ -277,9 +280,10 @@ fn get_entries(bytes: &Bytes, count: usize, first: u64, numbered: bool) -> Resul
 /// What the library asserts, or would take for a message to itself, but a decoder can know.
 fn check_sense(message: &RaftMessage) -> Result<(), MessageError> {
     let kind = message.get_msg_type();
-    let (is_read, is_append) = (
+    let (is_read, is_append, is_pointer) = (
         matches!(kind, MessageType::MsgReadIndex | MessageType::MsgReadIndexResp),
         kind == MessageType::MsgAppend,
+        kind == MessageType::MsgSnapshot,
     );
     // A message of term 0 is a local one to the library; only read index travels without a term.
     let term_fits = (message.term == 0) == (kind == MessageType::MsgReadIndex);
@@ -294,7 +298,12 @@ fn check_sense(message: &RaftMessage) -> Result<(), MessageError> {
         })
     };
     let has_base_term = !is_append || (message.index == 0) == (message.log_term == 0);
-    if term_fits && entries_fit && terms_rise && has_base_term && message.from != 0 && message.to != 0 {
+    let points_somewhere = !is_pointer
+        || (message.index > 0
+            && (1..=message.term).contains(&message.log_term)
+            && message.commit <= message.index
+            && !message.reject);
+    if points_somewhere && term_fits && entries_fit && terms_rise && has_base_term && message.from != 0 && message.to != 0 {
         Ok(())
     } else {
         Err(MessageError::Senseless)

@@ -141,6 +141,8 @@ pub struct Tail {
     pub last: (Position, Term),
     /// Entries found beyond the cut, to be written again first.
     pub rewrite: Vec<Entry>,
+    /// Term of the position before the first of them.
+    pub rewrite_follows: Term,
     /// Segments that count, with the first position that may follow in each, oldest first.
     pub live: Vec<(u64, Position)>,
     /// Number of the next segment to be made.
@@ -353,8 +355,13 @@ impl Recovery {
         } else {
             (replay.watermark, replay.at_watermark)
         };
-        let unsure = replay.unsure.into_iter().filter(|(offset, _)| *offset >= cut);
+        let base = replay.terms.first().map_or(options.base.0, |(from, _)| *from);
+        // What the snapshot covers of a log that did not follow it is not needed any more.
+        let is_needed =
+            |(offset, entry): &(LogOffset, Entry)| *offset >= cut && entry.position > base;
+        let unsure = std::mem::take(&mut replay.unsure).into_iter().filter(is_needed);
         let rewrite: Vec<Entry> = unsure.map(|(_, entry)| own(entry)).collect();
+        let rewrite_follows = rewrite.first().map_or(Term(0), |first| replay.term_before(first.position));
         let layout = options.layout;
         let last_live = if cut == LogOffset(0) { 0 } else { layout.segment_ending_at(cut) };
         let is_live = |segment: u64| segment <= last_live && live.iter().any(|it| it.head.segment == segment);
@@ -380,7 +387,7 @@ impl Recovery {
             hard_state,
             term,
             vote,
-            base: replay.terms.first().map_or(options.base.0, |(from, _)| *from),
+            base,
             covered: options.base.0,
             // The vote file's position holds for the log as a whole: an entry that it covers may be followed by the
             // one that superseded it, so nothing was given out on its word.
@@ -395,6 +402,7 @@ impl Recovery {
                 before,
                 last: before_last,
                 rewrite,
+                rewrite_follows,
                 live: live_firsts,
                 next_segment: files.last().map_or(1, |file| file.segment + 1),
                 dead,
@@ -785,6 +793,12 @@ impl Replay {
         self.last = (entry.position, entry.term);
         self.note_term(self.last);
         self.held.push_back(entry);
+    }
+
+    /// Term of the position before this one, which the log holds or begins with.
+    fn term_before(&self, position: Position) -> Term {
+        let after = self.terms.partition_point(|(from, _)| *from < position);
+        after.checked_sub(1).map_or(Term(0), |index| self.terms[index].1)
     }
 
     fn note_term(&mut self, (position, term): (Position, Term)) {

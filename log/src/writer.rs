@@ -39,7 +39,7 @@ pub struct Writer {
     layout: Layout,
     /// Segments of the log with the first position that may follow in each, the current one last.
     segments: VecDeque<(u64, Position)>,
-    queue: VecDeque<Entry>,
+    queue: VecDeque<Queued>,
     /// What the queue takes at worst: every frame in a write of its own.
     queued_bytes: u64,
     current: Option<Current>,
@@ -67,6 +67,14 @@ pub struct Writer {
     failed: bool,
 }
 
+/// An entry to be written.
+#[derive(Debug)]
+struct Queued {
+    entry: Entry,
+    /// Term of the position before it. Not that of the entry written last: this one may supersede it.
+    follows: Term,
+}
+
 #[derive(Debug)]
 struct Current {
     segment: u64,
@@ -82,14 +90,24 @@ struct InFlight {
     is_mark: bool,
 }
 
+impl Queued {
+    fn stride(&self) -> usize {
+        stride_of(self.entry.payload.len())
+    }
+}
+
 impl Writer {
     /// Goes on where recovery found the log's end: always in a fresh segment.
     #[must_use]
     pub fn new(layout: Layout, tail: Tail) -> Self {
         assert!(layout.is_sound(), "the layout's sizes were checked");
-        let queue: VecDeque<Entry> = tail.rewrite.into();
-        let queued_bytes =
-            queue.iter().map(|entry| layout.padded(stride_of(entry.payload.len()) as u64)).sum();
+        let mut follows = tail.rewrite_follows;
+        let rewrite = tail.rewrite.into_iter().map(|entry| {
+            let term = entry.term;
+            Queued { entry, follows: std::mem::replace(&mut follows, term) }
+        });
+        let queue: VecDeque<Queued> = rewrite.collect();
+        let queued_bytes = queue.iter().map(|queued| layout.padded(queued.stride() as u64)).sum();
         Self {
             layout,
             segments: tail.live.into(),
@@ -116,10 +134,12 @@ impl Writer {
         }
     }
 
-    /// Queues an entry. Its position may repeat or go back: it then supersedes the tail from there.
-    pub fn append(&mut self, entry: Entry) {
-        self.queued_bytes += self.cost(&entry);
-        self.queue.push_back(entry);
+    /// Queues an entry; `follows` is the term of the position before it. Its position may repeat or go back: it then
+    /// supersedes the tail from there.
+    pub fn append(&mut self, entry: Entry, follows: Term) {
+        let queued = Queued { entry, follows };
+        self.queued_bytes += self.layout.padded(queued.stride() as u64);
+        self.queue.push_back(queued);
     }
 
     /// Asks for what is missing: a spare segment, the next write. `committed` is the position known to be
@@ -247,14 +267,20 @@ impl Writer {
         std::mem::take(&mut self.places)
     }
 
+    /// Whether [`Self::cut`] would find anything.
+    #[must_use]
+    pub fn may_cut(&self, position: Position) -> bool {
+        let second = self.segments.get(1);
+        second.is_some_and(|(next, first)| {
+            *first <= position.next() && self.durable > self.layout.start_of(*next)
+        })
+    }
+
     /// Lets go of the segments that hold nothing after `position`, which a snapshot covers; their files may be
     /// removed. The segment that follows them is durable with its head.
     pub fn cut(&mut self, position: Position) -> Vec<u64> {
         let mut cut = Vec::new();
-        while let [_, (next, first), ..] = *self.segments.make_contiguous() {
-            if first > position.next() || self.durable <= self.layout.start_of(next) {
-                break;
-            }
+        while self.may_cut(position) {
             cut.extend(self.segments.pop_front().map(|(segment, _)| segment));
         }
         cut
@@ -278,12 +304,8 @@ impl Writer {
         layout.segment_bytes - layout.sector() - crate::frame::FRAME_HEAD_BYTES as u64
     }
 
-    fn cost(&self, entry: &Entry) -> u64 {
-        self.layout.padded(stride_of(entry.payload.len()) as u64)
-    }
-
     fn issue(&mut self, committed: Position, outputs: &mut Vec<Output>) {
-        let needed = self.queue.front().map_or(stride_of(0), |entry| stride_of(entry.payload.len())) as u64;
+        let needed = self.queue.front().map_or(stride_of(0), Queued::stride) as u64;
         let fits = |current: &Current| current.at + needed <= self.layout.segment_bytes;
         if !self.current.as_ref().is_some_and(fits) {
             let Some(segment) = self.spares.pop_front() else { return };
@@ -314,13 +336,13 @@ impl Writer {
         let start = self.layout.start_of(segment).0 + at;
         let room = (self.layout.segment_bytes - at) as usize;
         let mut is_mark = true;
-        while let Some(entry) = self.queue.front() {
+        while let Some(queued) = self.queue.front() {
             let full = bytes.len() >= WRITE_BYTES_TARGET && !self.rewriting;
-            if full || bytes.len() + stride_of(entry.payload.len()) > room {
+            if full || bytes.len() + queued.stride() > room {
                 break;
             }
-            let entry = self.queue.pop_front().expect("it was at the front");
-            self.queued_bytes -= self.cost(&entry);
+            self.queued_bytes -= self.layout.padded(queued.stride() as u64);
+            let Queued { entry, .. } = self.queue.pop_front().expect("it was at the front");
             self.last = (entry.position, entry.term);
             self.places.push((entry.position, LogOffset(start + bytes.len() as u64)));
             self.put_frame(FrameKind::Entry(entry.kind), &entry, LogOffset(start), committed, bytes);
@@ -363,7 +385,9 @@ impl Writer {
     }
 
     fn head_of(&mut self, segment: u64) -> SegmentHead {
-        let first = self.queue.front().map_or(self.last.0.next(), |entry| entry.position);
+        let after_last = (self.last.0.next(), self.last.1);
+        let (first, follows) =
+            self.queue.front().map_or(after_last, |queued| (queued.entry.position, queued.follows));
         self.segments.push_back((segment, first));
         SegmentHead {
             segment,
@@ -373,7 +397,7 @@ impl Writer {
             before: self.before,
             rewritten_crc: 0,
             rewritten_bytes: 0,
-            term_before: self.last.1.0,
+            term_before: follows.0,
         }
     }
 

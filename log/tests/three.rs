@@ -128,6 +128,87 @@ fn voters_that_started_from_a_snapshot_feed_one_that_lags_behind_it() {
     assert_eq!(cluster.node(lagging).payloads().len(), 100);
 }
 
+/// Entries of 700 bytes, so that the log fills several segments of the test's size.
+fn fill(cluster: &mut Cluster, count: u32) {
+    let primary = cluster.primary().unwrap();
+    for number in 0..count {
+        let mut payload = number.to_le_bytes().to_vec();
+        payload.resize(700, 3);
+        cluster.node(primary).replica.propose(payload).unwrap();
+        cluster.deliver_all().unwrap();
+        if number % 4 == 0 {
+            cluster.ticks(1).unwrap();
+        }
+    }
+    cluster.ticks(10).unwrap();
+}
+
+#[test]
+fn a_voter_that_lags_behind_the_cut_gets_the_snapshot_and_the_log_after_it() {
+    let mut cluster = Cluster::new(3, 5);
+    let primary = cluster.elect().unwrap();
+    let lagging = *cluster.voters.iter().find(|it| **it != primary).unwrap();
+    cluster.stop(lagging).unwrap().kill(true);
+    fill(&mut cluster, 60);
+    // A member that was heard a moment ago is waited for.
+    cluster.node(primary).snapshot();
+    cluster.ticks(1).unwrap();
+    let waited_for = cluster.node(primary).replica.base();
+    cluster.ticks(1300).unwrap();
+    assert_eq!(cluster.primary(), Some(primary));
+    assert!(cluster.node(primary).replica.base() > waited_for, "after a minute it is not");
+    fill(&mut cluster, 20);
+    cluster.start(lagging).unwrap();
+    cluster.ticks(80).unwrap();
+    assert_eq!(cluster.installed, 1);
+    assert_eq!(cluster.node(lagging).payloads(), cluster.node(primary).payloads());
+    assert_eq!(cluster.node(lagging).payloads().len(), 80);
+    // What it holds now is as good as what the others hold.
+    cluster.stop(primary).unwrap().kill(true);
+    cluster.elect().unwrap();
+    assert_eq!(cluster.node(lagging).payloads().len(), 80);
+}
+
+#[test]
+fn a_voter_behind_the_cut_of_a_new_primary_is_fed_from_its_log_where_a_snapshot_took_it_near_enough() {
+    let mut cluster = Cluster::new(3, 5);
+    let primary = cluster.elect().unwrap();
+    let lagging = *cluster.voters.iter().find(|it| **it != primary).unwrap();
+    cluster.stop(lagging).unwrap().kill(true);
+    fill(&mut cluster, 60);
+    cluster.node(primary).snapshot();
+    cluster.ticks(1300).unwrap();
+    cluster.start(lagging).unwrap();
+    // The pointer is on its way; until the voter has the file the primary makes the next snapshot.
+    while cluster.node(lagging).wants.is_none() {
+        cluster.tick().unwrap();
+        cluster.deliver_all().unwrap();
+    }
+    let wants = cluster.node(lagging).wants;
+    let covered = cluster.node(primary).disk.covered.clone();
+    fill_without_fetch(&mut cluster, 30);
+    let lag = cluster.node(lagging);
+    let (_, position, term) = wants.unwrap();
+    (lag.disk.snapshot, lag.disk.covered) = ((position, term), covered);
+    let (voters, now_ns) = (cluster.voters.clone(), cluster.now_ns);
+    cluster.node(primary).snapshot();
+    cluster.restart_anew(lagging, &voters, now_ns);
+    cluster.ticks(60).unwrap();
+    assert_eq!(cluster.installed, 0, "no second snapshot was needed");
+    assert_eq!(cluster.node(lagging).payloads().len(), 90);
+}
+
+/// Like [`fill`], while nobody gets a snapshot.
+fn fill_without_fetch(cluster: &mut Cluster, count: u32) {
+    let primary = cluster.primary().unwrap();
+    for number in 0..count {
+        let mut payload = number.to_le_bytes().to_vec();
+        payload.resize(700, 3);
+        cluster.node(primary).replica.propose(payload).unwrap();
+        cluster.deliver_all().unwrap();
+    }
+}
+
 #[test]
 fn a_read_round_answers_and_a_transfer_ends_the_lease() {
     let mut cluster = Cluster::new(3, 6);
@@ -165,7 +246,7 @@ fn a_failed_write_fences_and_the_others_go_on() {
 }
 
 /// One cluster's life under one seed, with any number of nodes down at once.
-fn life(seed: u64, mutants: Mutants) -> Result<(usize, Vec<String>), String> {
+fn life(seed: u64, mutants: Mutants) -> Result<(Reached, Vec<String>), String> {
     let mut random = Random(seed);
     let mut cluster = Cluster::new(3, seed);
     cluster.mutants = mutants;
@@ -207,16 +288,26 @@ fn life(seed: u64, mutants: Mutants) -> Result<(usize, Vec<String>), String> {
             return Err(format!("{id:?} does not catch up"));
         }
     }
-    Ok((cluster.history.len(), cluster.trace))
+    Ok((Reached { committed: cluster.history.len(), installed: cluster.installed }, cluster.trace))
+}
+
+/// What was reached in a life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Reached {
+    committed: usize,
+    installed: usize,
 }
 
 #[test]
 fn committed_entries_survive_every_life() {
-    let mut committed = 0;
+    let mut all = Reached::default();
     for seed in 0..150 {
-        committed += life(seed, Mutants::default()).unwrap_or_else(|lost| panic!("seed {seed}: {lost}")).0;
+        let (reached, _) = life(seed, Mutants::default()).unwrap_or_else(|lost| panic!("seed {seed}: {lost}"));
+        all.committed += reached.committed;
+        all.installed += reached.installed;
     }
-    assert!(committed > 3000, "too little happened: {committed}");
+    println!("{all:?}");
+    assert!(all.committed > 3000 && all.installed > 30, "too little happened: {all:?}");
 }
 
 #[test]

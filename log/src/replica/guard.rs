@@ -69,7 +69,9 @@ pub(super) fn judge(message: &RaftMessage, facts: Facts) -> Verdict {
                 Verdict::Drop
             }
         }
-        // Snapshots are not part of the log's traffic; all others a replica tells only itself.
+        // A pointer: an append of nothing.
+        MessageType::MsgSnapshot => Verdict::Step,
+        // All others a replica tells only itself.
         _ => Verdict::Drop,
     }
 }

@@ -10,6 +10,8 @@
 //! - after a failed write or save nothing is acknowledged, voted, proposed or served: the replica is fenced.
 
 mod guard;
+mod handover;
+mod lag;
 mod lease;
 mod options;
 mod output;
@@ -32,10 +34,12 @@ use crate::types::{Entry, EntryKind, LogOffset, NodeId, Position, Term};
 use crate::writer::{Writer, Written};
 
 use guard::{Facts, Verdict};
+use lag::Pointer;
 use lease::{Lease, Round};
 use promises::Promises;
 use storage::{Fetch, Start, Storage};
 
+pub use handover::Follower;
 pub use options::{Options, OptionsError};
 pub use output::{FenceReason, Output, Refused, Role};
 pub(crate) use places::Places;
@@ -43,23 +47,8 @@ pub(crate) use storage::{from_raft, to_raft};
 
 /// A spare segment that could not be made is asked for again after this time.
 const PREPARE_RETRY_NS: u64 = 1_000_000_000;
-/// A voter further behind is no heir: what it lacks could not be sent within the time that a transfer has.
-const HEIR_LAG_POSITIONS: u64 = 1024;
 /// Messages to a peer that may be under way unanswered.
 const MESSAGES_IN_FLIGHT: usize = 256;
-
-/// What a primary knows of another voter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Follower {
-    /// Who.
-    pub node: NodeId,
-    /// Everything up to here is durable there, as it told.
-    pub matched: Position,
-    /// When it last said something; none if it has not since this process started.
-    pub heard_ns: Option<u64>,
-    /// It keeps the log and no data.
-    pub is_log_only: bool,
-}
 
 /// What becomes valid when it is durable.
 #[derive(Debug)]
@@ -87,6 +76,12 @@ pub struct Replica {
     rewritten_entries: u64,
     /// A verified snapshot held here covers everything up to this position.
     covered: Position,
+    /// A snapshot of the leader that this replica should have.
+    wanted: Option<Pointer>,
+    /// Where the snapshot ends to which each member was pointed last.
+    pointed: BTreeMap<NodeId, Position>,
+    /// Ticks as leader.
+    ticks_led: u64,
     /// What to discard once the first write is done.
     discard: Option<Output>,
     next_tick_ns: u64,
@@ -132,6 +127,7 @@ impl Replica {
             vote: recovered.vote,
             committed: recovered.committed,
             base: recovered.base,
+            covered: recovered.covered,
             terms: recovered.terms,
             last: recovered.last,
             unapplied: recovered.unapplied,
@@ -155,6 +151,9 @@ impl Replica {
             is_active: false,
             rewritten_entries,
             covered: recovered.covered,
+            wanted: None,
+            pointed: BTreeMap::new(),
+            ticks_led: 0,
             discard,
             next_tick_ns: now_ns + options.tick_ns(),
             held_off_until_ns: now_ns + held_off_ns,
@@ -302,6 +301,7 @@ impl Replica {
         }
         self.raw.tick();
         self.redraw();
+        self.tick_lag();
         if self.raw.raft.state == StateRole::Leader {
             self.heartbeat_ticks_elapsed += 1;
             if self.heartbeat_ticks_elapsed >= self.options.heartbeat_ticks {
@@ -336,14 +336,20 @@ impl Replica {
             held_off: self.is_held_off(),
         };
         match guard::judge(&message, facts) {
+            Verdict::Step if message.get_msg_type() == MessageType::MsgSnapshot => self.receive_pointer(message),
             Verdict::Step => {
-                // Its errors say that the message changed nothing.
-                let _ = self.raw.step(message);
-                self.redraw();
+                self.note_answer(&message);
+                self.step(message);
             }
             Verdict::Drop => {}
             Verdict::LostDurable => self.fence(FenceReason::LostDurable),
         }
+    }
+
+    fn step(&mut self, message: RaftMessage) {
+        // Its errors say that the message changed nothing.
+        let _ = self.raw.step(message);
+        self.redraw();
     }
 
     /// A candidate's log looks as good as any.
@@ -452,51 +458,6 @@ impl Replica {
         self.options.node
     }
 
-    /// What this primary knows of the other voters; nothing where it is none.
-    #[must_use]
-    pub fn followers(&self) -> Vec<Follower> {
-        if self.role() != Role::Primary {
-            return Vec::new();
-        }
-        let of = |(id, progress): (&u64, &raft::Progress)| Follower {
-            node: NodeId(*id),
-            matched: Position(progress.matched),
-            heard_ns: self.heard_ns.get(&NodeId(*id)).copied(),
-            is_log_only: self.options.log_only.contains(&NodeId(*id)),
-        };
-        let mut followers: Vec<Follower> = self.raw.raft.prs().iter().map(of).collect();
-        followers.retain(|follower| follower.node != self.options.node);
-        followers.sort_unstable_by_key(|follower| follower.node);
-        followers
-    }
-
-    /// Whether leadership may be offered to this voter: it keeps the data, is heard, and is near the end of the log.
-    #[must_use]
-    pub fn may_inherit(&self, node: NodeId, now_ns: u64) -> bool {
-        self.heirs(now_ns).any(|follower| follower.node == node)
-    }
-
-    /// The most caught-up voter to which leadership may be offered.
-    #[must_use]
-    pub fn heir(&self, now_ns: u64) -> Option<NodeId> {
-        self.heirs(now_ns).max_by_key(|follower| (follower.matched, follower.node)).map(|heir| heir.node)
-    }
-
-    fn heirs(&self, now_ns: u64) -> impl Iterator<Item = Follower> {
-        let timeout_ns = self.election_timeout_ns();
-        let nearly_last = self.last().0.saturating_sub(HEIR_LAG_POSITIONS);
-        self.followers().into_iter().filter(move |follower| {
-            let is_heard = follower.heard_ns.is_some_and(|heard_ns| now_ns < heard_ns + timeout_ns);
-            is_heard && !follower.is_log_only && follower.matched.0 >= nearly_last
-        })
-    }
-
-    /// Leadership was offered, and neither taken nor given up yet.
-    #[must_use]
-    pub fn is_transferring(&self) -> bool {
-        self.role() == Role::Primary && self.raw.raft.lead_transferee.is_some()
-    }
-
     /// Shortest time after which a voter that hears no primary may elect another.
     #[must_use]
     pub fn election_timeout_ns(&self) -> u64 {
@@ -531,32 +492,6 @@ impl Replica {
     #[must_use]
     pub fn voters(&self) -> &[NodeId] {
         &self.options.voters
-    }
-
-    /// Offers leadership to another voter. There is no lease in this term from now on, and no proposal until the
-    /// offer is taken or one election timeout has passed. False if there is nothing to offer.
-    pub fn transfer(&mut self, to: NodeId) -> bool {
-        let is_other_voter = to != self.options.node
-            && self.options.voters.contains(&to)
-            && !self.options.log_only.contains(&to);
-        if self.role() != Role::Primary || !is_other_voter {
-            return false;
-        }
-        self.lease.give_up(self.term());
-        let promise = HardState { transferred: true, ..*self.promises.latest() };
-        self.promises.make(promise);
-        self.raw.transfer_leader(to.0);
-        true
-    }
-
-    /// A snapshot of the state after `position`, which was committed and is durable here, is held in this very
-    /// directory, verified and durable with its name. The log below it is let go, whole segments at a time.
-    pub fn snapshot_held(&mut self, position: Position) {
-        assert!(
-            position <= self.committed() && position <= self.persisted(),
-            "a snapshot is of what is committed and durable here"
-        );
-        self.covered = self.covered.max(position);
     }
 
     /// Where the log begins on disk and where its last synced write ends.
@@ -599,6 +534,7 @@ impl Replica {
             }
         }
         self.tell_role(outputs);
+        self.drain_wanted(outputs);
         self.poll_fetch(outputs);
         let kept_from = self.persisted().min(Position(self.raw.raft.raft_log.applied));
         self.raw.mut_store().evict(kept_from);
@@ -639,12 +575,16 @@ impl Replica {
             for entry in ready.take_entries() {
                 let entry = from_raft(entry);
                 self.raw.mut_store().append(entry.clone());
-                self.writer.append(entry);
+                let before = Position(entry.position.0 - 1);
+                let follows = self.raw.store().term_of(before).expect("the log has no gaps");
+                self.writer.append(entry, follows);
             }
             if let Some((term, vote)) = promise {
                 self.promise(Term(term), NodeId(vote));
             }
-            send(ready.take_messages(), outputs);
+            let messages = ready.take_messages();
+            self.note_pointed(&messages);
+            send(messages, self.base(), outputs);
             let waiting = Waiting {
                 ready: ready.number(),
                 entries: self.writer.appended_entries(),
@@ -680,7 +620,7 @@ impl Replica {
         }
         let is_harmless = |message: &RaftMessage| message.get_msg_type() == MessageType::MsgHeartbeatResponse;
         let (harmless, others) = messages.into_iter().partition(is_harmless);
-        send(harmless, outputs);
+        send(harmless, self.base(), outputs);
         others
     }
 
@@ -702,7 +642,7 @@ impl Replica {
         while let Some(waiting) =
             self.waiting.pop_front_if(|waiting| waiting.entries <= durable && waiting.promise <= kept)
         {
-            send(waiting.messages, outputs);
+            send(waiting.messages, self.base(), outputs);
             self.raw.on_persist_ready(waiting.ready);
             has_settled = true;
         }
@@ -730,21 +670,6 @@ impl Replica {
         }
     }
 
-    /// Lets go of segments that the snapshot covers, once everything in them was handed out. With other voters
-    /// nothing is let go: one that lags could not be fed any more, since snapshots are not sent to peers.
-    fn cut(&mut self, outputs: &mut Vec<Output>) {
-        if !self.options.is_only_voter() || self.covered > Position(self.raw.raft.raft_log.applied) {
-            return;
-        }
-        let segments = self.writer.cut(self.covered);
-        if segments.is_empty() {
-            return;
-        }
-        let first = self.writer.first().expect("the current segment stays");
-        self.raw.mut_store().cut_to(Position(first.0 - 1));
-        outputs.push(Output::Cut { segments });
-    }
-
     fn poll_fetch(&mut self, outputs: &mut Vec<Output>) {
         if self.fetching.is_some() {
             return;
@@ -769,17 +694,6 @@ impl Replica {
         let term = self.term();
         if self.round_begun_in != term && self.begin_round(Round::Lease { stamp_ns: self.now_ns }) {
             self.round_begun_in = term;
-        }
-    }
-
-    /// Without data there is nothing to serve: leadership goes on to one that keeps them, at once and until it is taken.
-    fn hand_on(&mut self) {
-        let leads = self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term();
-        if !self.options.is_log_only() || !leads || self.raw.raft.lead_transferee.is_some() {
-            return;
-        }
-        if let Some(heir) = self.heir(self.now_ns) {
-            self.transfer(heir);
         }
     }
 
@@ -833,6 +747,7 @@ impl Replica {
             self.lease.end();
             self.uncommitted.clear();
             self.uncommitted_bytes = 0;
+            self.pointed.clear();
         }
         outputs.push(Output::RoleChanged { role: now.0, term: now.1 });
     }
@@ -848,8 +763,9 @@ impl Replica {
     }
 }
 
-fn send(messages: Vec<RaftMessage>, outputs: &mut Vec<Output>) {
+fn send(messages: Vec<RaftMessage>, base: Position, outputs: &mut Vec<Output>) {
     for message in messages {
+        let message = lag::pointer_of(message, base);
         outputs.push(Output::Send { to: NodeId(message.to), message: Message(message) });
     }
 }
@@ -875,117 +791,4 @@ fn raft_config(options: &Options, applied: Position) -> raft::Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::segment::Layout;
-    use crate::types::{CommittedEntry, ShardId, Uuid};
-
-    fn follower() -> Replica {
-        let layout = Layout {
-            shard: ShardId(0),
-            directory: Uuid([1; 16]),
-            cluster: Uuid([2; 16]),
-            sector_bytes: 512,
-            segment_bytes: 64 << 10,
-        };
-        let (me, peer) = (NodeId(1), NodeId(2));
-        let options = Options::new(layout, me, vec![me, peer]);
-        let recovered = Recovered {
-            tail: crate::recovery::Tail { next_segment: 1, ..Default::default() },
-            terms: vec![Default::default()],
-            ..Recovered::default()
-        };
-        let mut replica = Replica::new(options, recovered, 1, 0);
-        let _ = run(&mut replica);
-        replica
-    }
-
-    /// Does what the disk would do; gives back what was handed out.
-    fn run(replica: &mut Replica) -> Vec<CommittedEntry> {
-        let mut committed = Vec::new();
-        loop {
-            let mut outputs = Vec::new();
-            replica.drain(&mut outputs);
-            if outputs.is_empty() {
-                return committed;
-            }
-            for output in outputs {
-                match output {
-                    Output::Write { segment, offset, bytes } => {
-                        replica.written(Written { segment, offset, bytes }, 0)
-                    }
-                    Output::Prepare { segment, .. } => replica.prepared(segment, 0),
-                    Output::SaveHardState { generation, .. } => replica.saved(generation, 0),
-                    Output::Committed { entries } => committed.extend(entries),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn message(kind: MessageType, term: u64) -> RaftMessage {
-        let mut message = RaftMessage { from: 2, to: 1, term, ..RaftMessage::default() };
-        message.set_msg_type(kind);
-        message
-    }
-
-    fn entry(position: u64, origin_term: u64) -> raft::eraftpb::Entry {
-        to_raft(Entry {
-            position: Position(position),
-            term: Term(3),
-            origin_term: Term(origin_term),
-            kind: EntryKind::Normal,
-            payload: bytes::Bytes::from_static(b"payload"),
-        })
-    }
-
-    #[test]
-    fn an_entry_of_another_origin_is_handed_out_without_its_payload() {
-        let mut replica = follower();
-        let mut append = message(MessageType::MsgAppend, 3);
-        append.entries = vec![entry(1, 3), entry(2, 2)].into();
-        append.commit = 2;
-        replica.receive(NodeId(2), Message(append), 0);
-        let payloads: Vec<_> = run(&mut replica).into_iter().map(|entry| entry.payload).collect();
-        assert_eq!(payloads, ["payload", ""]);
-    }
-
-    #[test]
-    fn a_forwarded_proposal_is_dropped() {
-        let mut replica = follower();
-        let mut heartbeat = message(MessageType::MsgHeartbeat, 3);
-        heartbeat.commit = 0;
-        replica.receive(NodeId(2), Message(heartbeat), 0);
-        let mut proposal = message(MessageType::MsgPropose, 0);
-        proposal.entries = vec![entry(0, 3)].into();
-        let mut outputs = Vec::new();
-        replica.drain(&mut outputs);
-        let _ = run(&mut replica);
-        replica.receive(NodeId(2), Message(proposal), 0);
-        outputs.clear();
-        replica.drain(&mut outputs);
-        assert_eq!(outputs, [], "it is neither taken nor sent on");
-    }
-
-    #[test]
-    fn a_heartbeat_beyond_the_log_means_that_durable_entries_are_gone() {
-        let mut replica = follower();
-        let mut heartbeat = message(MessageType::MsgHeartbeat, 3);
-        heartbeat.commit = 7;
-        replica.receive(NodeId(2), Message(heartbeat), 0);
-        assert_eq!(replica.fenced(), Some(FenceReason::LostDurable));
-    }
-
-    #[test]
-    fn a_change_of_members_stops_a_version_that_does_not_know_them() {
-        let mut replica = follower();
-        let mut append = message(MessageType::MsgAppend, 3);
-        let mut change = entry(1, 3);
-        change.set_entry_type(raft::eraftpb::EntryType::EntryConfChangeV2);
-        append.entries = vec![change].into();
-        append.commit = 1;
-        replica.receive(NodeId(2), Message(append), 0);
-        assert_eq!(run(&mut replica), []);
-        assert_eq!(replica.fenced(), Some(FenceReason::UnknownEntry));
-    }
-}
+mod tests;

@@ -39,6 +39,8 @@ pub struct Options {
     pub uncommitted_bytes_max: u64,
     /// Old entries kept in memory for peers that lag.
     pub cache_bytes_max: u64,
+    /// A primary keeps so much of its log for members that lag, beyond what it needs itself.
+    pub kept_bytes_max: u64,
     /// Entries in one message.
     pub message_bytes_max: u64,
     /// Committed entries in one [`crate::Output::Committed`].
@@ -87,6 +89,7 @@ impl Options {
             uncommitted_bytes_max: 64 << 20,
             // A voter alone has nobody that could lag.
             cache_bytes_max: if has_peers { 64 << 20 } else { 0 },
+            kept_bytes_max: 8 * layout.segment_bytes,
             message_bytes_max: 256 << 10,
             committed_bytes_max: 1 << 20,
             mutants: Mutants::default(),

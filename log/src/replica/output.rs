@@ -102,6 +102,17 @@ pub enum Output {
         /// How much to read, at most; the segment may end before.
         bytes: u64,
     },
+    /// This member lacks what the leader's log does not hold any more: it should get this snapshot. Said again as long
+    /// as that is so; may be ignored meanwhile. Once the file is verified and durable here, a replica that still has not
+    /// reached the position starts anew from disk.
+    WantSnapshot {
+        /// Who has it.
+        from: NodeId,
+        /// What it covers.
+        position: Position,
+        /// Term of the entry there.
+        term: Term,
+    },
     /// The replica has stopped for good: its process must end or recover anew from disk.
     Fenced {
         /// Why.

@@ -31,6 +31,8 @@ pub(super) struct Storage {
     hard_state: RaftHardState,
     /// The entry before the first: what a snapshot covers.
     base: Position,
+    /// The newest snapshot held here; never below the base.
+    covered: (Position, Term),
     /// First position of each stretch of one term, the base's first; positions and terms rise.
     terms: Vec<(Position, Term)>,
     last: Position,
@@ -50,6 +52,7 @@ pub(super) struct Start {
     pub vote: NodeId,
     pub committed: Position,
     pub base: Position,
+    pub covered: Position,
     pub terms: Vec<(Position, Term)>,
     pub last: Position,
     pub unapplied: Vec<Entry>,
@@ -67,10 +70,11 @@ impl Storage {
             ..RaftHardState::default()
         };
         let cache_bytes = start.unapplied.iter().map(size_of_entry).sum();
-        Self {
+        let mut storage = Self {
             voters: start.voters.iter().map(|voter| voter.0).collect(),
             hard_state,
             base: start.base,
+            covered: (start.covered, Term(0)),
             terms: start.terms,
             last: start.last,
             cache: start.unapplied.into(),
@@ -80,7 +84,14 @@ impl Storage {
             layout: start.layout,
             wanted: RefCell::new(None),
             fetched: Vec::new(),
-        }
+        };
+        storage.covered.1 = storage.term_of(start.covered).expect("the log begins at the snapshot or before it");
+        storage
+    }
+
+    /// A snapshot of this position is held here.
+    pub fn snapshot_held(&mut self, position: Position, term: Term) {
+        self.covered = (position, term);
     }
 
     /// Adds an entry; one that is already there is superseded together with all after it.
@@ -243,8 +254,16 @@ impl raft::Storage for Storage {
         Ok(self.last.0)
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// No snapshot, only which one there is: its file goes another way.
+    fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
+        let (position, term) = self.covered;
+        if position == Position::ZERO || position.0 < request_index {
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        snapshot.mut_metadata().index = position.0;
+        snapshot.mut_metadata().term = term.0;
+        Ok(snapshot)
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Cluster {
     /// How much of each node's committed entries was compared.
     checked: BTreeMap<NodeId, usize>,
     pub trace: Vec<String>,
+    /// Snapshots of others that took the place of a log.
+    pub installed: usize,
 }
 
 pub fn id(number: u32) -> NodeId {
@@ -45,6 +47,7 @@ impl Cluster {
             history: BTreeMap::new(),
             checked: BTreeMap::new(),
             trace: Vec::new(),
+            installed: 0,
         };
         for voter in voters {
             cluster.start(voter).unwrap();
@@ -94,6 +97,47 @@ impl Cluster {
         Ok(())
     }
 
+    /// Gets the snapshot that a node should have, if whoever has it can be reached; a crash may come in between.
+    pub fn fetch(&mut self, node: NodeId, crashes: bool) -> Result<(), String> {
+        let Some((from, position, term)) = self.nodes.get_mut(&node).and_then(|node| node.wants.take()) else {
+            return Ok(());
+        };
+        let Some(other) = self.nodes.get(&from).filter(|other| other.disk.snapshot == (position, term)) else {
+            return Ok(());
+        };
+        let covered = other.disk.covered.clone();
+        let found = self.nodes.get_mut(&node).expect("it wants something");
+        if found.disk.snapshot.0 >= position || found.replica.committed() >= position {
+            return Ok(());
+        }
+        (found.disk.snapshot, found.disk.covered) = ((position, term), covered);
+        self.trace.push(format!("{} {node:?} has the snapshot at {position:?}", self.now_ns));
+        if crashes {
+            self.stop(node);
+            return Ok(());
+        }
+        self.starts += 1;
+        let seed = self.seed * 1000 + self.starts * 10 + u64::from(node.node());
+        let (voters, now_ns) = (self.voters.clone(), self.now_ns);
+        let started = self.node(node).start_anew(&voters, seed, now_ns);
+        started.map_err(|error| format!("{node:?} does not start anew: {error}"))?;
+        self.checked.insert(node, 0);
+        self.installed += 1;
+        self.collect()
+    }
+
+    /// The node starts anew over what its disk has.
+    pub fn restart_anew(&mut self, node: NodeId, voters: &[NodeId], now_ns: u64) {
+        self.node(node).start_anew(voters, 77, now_ns).unwrap();
+        self.checked.insert(node, 0);
+        self.collect().unwrap();
+    }
+
+    /// Everybody gets the snapshot that it should have.
+    pub fn fetch_all(&mut self) -> Result<(), String> {
+        self.voters.clone().into_iter().try_for_each(|node| self.fetch(node, false))
+    }
+
     pub fn deliver(&mut self, index: usize) -> Result<(), String> {
         let (from, to, message) = self.messages.remove(index);
         if self.cut.contains(&(from, to)) {
@@ -127,6 +171,7 @@ impl Cluster {
         for _ in 0..count {
             self.tick()?;
             self.deliver_all()?;
+            self.fetch_all()?;
         }
         Ok(())
     }
@@ -164,7 +209,7 @@ impl Cluster {
         let pick = |random: &mut Random, from: &[NodeId]| from[random.below(from.len() as u64) as usize];
         let any = pick(random, &self.voters.clone());
         let other = pick(random, &self.voters.clone());
-        match random.below(40) {
+        match random.below(43) {
             0..=9 => self.tick()?,
             10..=25 if !self.messages.is_empty() => {
                 let index = random.below(self.messages.len() as u64) as usize;
@@ -204,6 +249,22 @@ impl Cluster {
             37 if random.below(10) == 0 => {
                 if let Some(node) = self.nodes.get_mut(&any) {
                     node.replica.transfer(other);
+                }
+            }
+            40 if random.below(2) == 0 => {
+                if let Some(node) = self.nodes.get_mut(&any) {
+                    // A crash may come between the name of a snapshot and the cut below it.
+                    if random.below(4) == 0 { node.make_snapshot() } else { node.snapshot() }
+                }
+            }
+            41..=42 => {
+                let crashes = random.below(4) == 0;
+                self.fetch(any, crashes)?;
+                if let Some(disk) = self.down.get_mut(&any).filter(|_| crashes) {
+                    match random.below(3) {
+                        0 => disk.lose_power(random),
+                        keeps => disk.kill(keeps == 1),
+                    }
                 }
             }
             _ => {

@@ -206,6 +206,8 @@ pub struct Node {
     pub slow_disk: bool,
     pub report: Report,
     pub prepare_fails: bool,
+    /// The snapshot of another member that it should get.
+    pub wants: Option<(NodeId, Position, Term)>,
 }
 
 pub const TICK_NS: u64 = 50_000_000;
@@ -261,6 +263,10 @@ impl Node {
         options.entry_bytes_max = 4 << 10;
         options.message_bytes_max = 4 << 10;
         options.cache_bytes_max = 8 << 10;
+        // In every second life nothing is kept for those that lag, so that they need a snapshot.
+        if (seed / 1000).is_multiple_of(2) {
+            options.kept_bytes_max = 0;
+        }
         let replica = Replica::new(options, recovered, seed, now_ns);
         Ok(Self {
             replica,
@@ -273,6 +279,7 @@ impl Node {
             slow_disk: false,
             report,
             prepare_fails: false,
+            wants: None,
         })
     }
 
@@ -327,6 +334,7 @@ impl Node {
                 let read = self.disk.read(segment, offset, bytes);
                 self.replica.fetched(segment, offset, &read, now_ns);
             }
+            Output::WantSnapshot { from, position, term } => self.wants = Some((from, position, term)),
             Output::Fenced { reason } => self.fenced = Some(reason),
         }
     }
@@ -356,6 +364,16 @@ impl Node {
     pub fn snapshot(&mut self) {
         self.make_snapshot();
         self.replica.snapshot_held(self.disk.snapshot.0);
+    }
+
+    /// Starts anew over its disk, in the same process: what its disk was doing comes to an end first.
+    pub fn start_anew(&mut self, voters: &[NodeId], seed: u64, now_ns: u64) -> Result<(), RecoveryError> {
+        self.disk.complete_write();
+        self.disk.complete_save();
+        let disk = std::mem::take(&mut self.disk);
+        let (id, mutants) = (self.replica.node(), Mutants::default());
+        *self = Self::start_with(disk, id, voters, seed, now_ns, mutants)?;
+        Ok(())
     }
 
     /// Holds such a snapshot; the process does not get to saying so.

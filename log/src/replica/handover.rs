@@ -1,0 +1,102 @@
+//! Handing leadership to another voter.
+//!
+//! Lives here: what a primary knows of the others, who may inherit, the offer, the log-only primary that hands on.
+//! Not here: when an operator's or a failing disk's hand-over begins (`ramkeep-shard`).
+//!
+//! Invariant: once leadership is offered there is no lease in this term any more, also when nobody takes it.
+
+use raft::StateRole;
+
+use super::{Replica, Role};
+use crate::hard_state::HardState;
+use crate::types::{NodeId, Position};
+
+/// A voter further behind is no heir: what it lacks could not be sent within the time that a transfer has.
+const HEIR_LAG_POSITIONS: u64 = 1024;
+
+/// What a primary knows of another voter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    /// Who.
+    pub node: NodeId,
+    /// Everything up to here is durable there, as it told.
+    pub matched: Position,
+    /// When it last said something; none if it has not since this process started.
+    pub heard_ns: Option<u64>,
+    /// It keeps the log and no data.
+    pub is_log_only: bool,
+}
+
+impl Replica {
+    /// What this primary knows of the other voters; nothing where it is none.
+    #[must_use]
+    pub fn followers(&self) -> Vec<Follower> {
+        if self.role() != Role::Primary {
+            return Vec::new();
+        }
+        let of = |(id, progress): (&u64, &raft::Progress)| Follower {
+            node: NodeId(*id),
+            matched: Position(progress.matched),
+            heard_ns: self.heard_ns.get(&NodeId(*id)).copied(),
+            is_log_only: self.options.log_only.contains(&NodeId(*id)),
+        };
+        let mut followers: Vec<Follower> = self.raw.raft.prs().iter().map(of).collect();
+        followers.retain(|follower| follower.node != self.options.node);
+        followers.sort_unstable_by_key(|follower| follower.node);
+        followers
+    }
+
+    /// Whether leadership may be offered to this voter: it keeps the data, is heard, and is near the end of the log.
+    #[must_use]
+    pub fn may_inherit(&self, node: NodeId, now_ns: u64) -> bool {
+        self.heirs(now_ns).any(|follower| follower.node == node)
+    }
+
+    /// The most caught-up voter to which leadership may be offered.
+    #[must_use]
+    pub fn heir(&self, now_ns: u64) -> Option<NodeId> {
+        self.heirs(now_ns).max_by_key(|follower| (follower.matched, follower.node)).map(|heir| heir.node)
+    }
+
+    fn heirs(&self, now_ns: u64) -> impl Iterator<Item = Follower> {
+        let timeout_ns = self.election_timeout_ns();
+        let nearly_last = self.last().0.saturating_sub(HEIR_LAG_POSITIONS);
+        self.followers().into_iter().filter(move |follower| {
+            let is_heard = follower.heard_ns.is_some_and(|heard_ns| now_ns < heard_ns + timeout_ns);
+            is_heard && !follower.is_log_only && follower.matched.0 >= nearly_last
+        })
+    }
+
+    /// Leadership was offered, and neither taken nor given up yet.
+    #[must_use]
+    pub fn is_transferring(&self) -> bool {
+        self.role() == Role::Primary && self.raw.raft.lead_transferee.is_some()
+    }
+
+    /// Offers leadership to another voter. There is no lease in this term from now on, and no proposal until the
+    /// offer is taken or one election timeout has passed. False if there is nothing to offer.
+    pub fn transfer(&mut self, to: NodeId) -> bool {
+        let is_other_voter = to != self.options.node
+            && self.options.voters.contains(&to)
+            && !self.options.log_only.contains(&to);
+        if self.role() != Role::Primary || !is_other_voter {
+            return false;
+        }
+        self.lease.give_up(self.term());
+        let promise = HardState { transferred: true, ..*self.promises.latest() };
+        self.promises.make(promise);
+        self.raw.transfer_leader(to.0);
+        true
+    }
+
+    /// Without data there is nothing to serve: leadership goes on to one that keeps them, at once and until it is taken.
+    pub(super) fn hand_on(&mut self) {
+        let leads = self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term();
+        if !self.options.is_log_only() || !leads || self.raw.raft.lead_transferee.is_some() {
+            return;
+        }
+        if let Some(heir) = self.heir(self.now_ns) {
+            self.transfer(heir);
+        }
+    }
+}
