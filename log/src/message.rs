@@ -303,7 +303,14 @@ fn check_sense(message: &RaftMessage) -> Result<(), MessageError> {
             && (1..=message.term).contains(&message.log_term)
             && message.commit <= message.index
             && !message.reject);
-    if points_somewhere && term_fits && entries_fit && terms_rise && has_base_term && message.from != 0 && message.to != 0 {
+    if points_somewhere
+        && term_fits
+        && entries_fit
+        && terms_rise
+        && has_base_term
+        && message.from != 0
+        && message.to != 0
+    {
         Ok(())
     } else {
         Err(MessageError::Senseless)

@@ -357,8 +357,7 @@ impl Recovery {
         };
         let base = replay.terms.first().map_or(options.base.0, |(from, _)| *from);
         // What the snapshot covers of a log that did not follow it is not needed any more.
-        let is_needed =
-            |(offset, entry): &(LogOffset, Entry)| *offset >= cut && entry.position > base;
+        let is_needed = |(offset, entry): &(LogOffset, Entry)| *offset >= cut && entry.position > base;
         let unsure = std::mem::take(&mut replay.unsure).into_iter().filter(is_needed);
         let rewrite: Vec<Entry> = unsure.map(|(_, entry)| own(entry)).collect();
         let rewrite_follows = rewrite.first().map_or(Term(0), |first| replay.term_before(first.position));

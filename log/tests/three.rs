@@ -302,7 +302,8 @@ struct Reached {
 fn committed_entries_survive_every_life() {
     let mut all = Reached::default();
     for seed in 0..150 {
-        let (reached, _) = life(seed, Mutants::default()).unwrap_or_else(|lost| panic!("seed {seed}: {lost}"));
+        let (reached, _) =
+            life(seed, Mutants::default()).unwrap_or_else(|lost| panic!("seed {seed}: {lost}"));
         all.committed += reached.committed;
         all.installed += reached.installed;
     }

@@ -9,6 +9,7 @@ pub mod config_file;
 mod connection;
 pub mod founding;
 pub mod holdings;
+mod install;
 mod log_driver;
 pub mod node;
 pub mod options;

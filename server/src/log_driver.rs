@@ -3,6 +3,7 @@
 //! Lives here: segment files, the vote file, the choice between writing on the shard's thread and on
 //! the writer's. Not here: what is written (`ramkeep-log`), how (`ramkeep-net`).
 
+use crate::install::Offer;
 use crate::node::Node;
 use ramkeep_engine::LogFacts;
 use ramkeep_log::{Layout, Output, SegmentFile, Written};
@@ -44,6 +45,24 @@ pub struct LogDriver {
     found: RefCell<BTreeMap<u64, u64>>,
     saves_in_flight: Cell<u64>,
     cuts_in_flight: Cell<u64>,
+    /// Of any kind.
+    in_flight: Cell<u64>,
+}
+
+/// Something that the disk is doing for the log.
+struct Operation(Rc<Node>);
+
+impl Operation {
+    fn begin(node: &Rc<Node>) -> Operation {
+        node.log.in_flight.set(node.log.in_flight.get() + 1);
+        Operation(Rc::clone(node))
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        self.0.log.in_flight.set(self.0.log.in_flight.get() - 1);
+    }
 }
 
 impl LogDriver {
@@ -61,6 +80,7 @@ impl LogDriver {
             found: RefCell::new(found.iter().map(|file| (file.segment, file.bytes)).collect()),
             saves_in_flight: Cell::new(0),
             cuts_in_flight: Cell::new(0),
+            in_flight: Cell::new(0),
         }
     }
 
@@ -87,6 +107,7 @@ impl LogDriver {
                 }
             }
             Output::Fetch { segment, offset, bytes, .. } => self.fetch(node, segment, offset, bytes),
+            Output::WantSnapshot { from, position, term } => node.offers.make(Offer { from, position, term }),
             // Nobody has asked for a round yet.
             Output::ReadReady { .. } => {}
             Output::Committed { .. } | Output::RoleChanged { .. } | Output::Fenced { .. } => {
@@ -106,9 +127,10 @@ impl LogDriver {
                 None => {}
             }
         }
-        let node = Rc::clone(node);
+        let (node, operation) = (Rc::clone(node), Operation::begin(node));
         let write = file.write_at(offset, bytes);
         ramkeep_net::spawn(async move {
+            let _operation = operation;
             match write.await {
                 Ok(bytes) => node.written(Written { segment, offset, bytes }, Ok(())),
                 Err(error) => node.written(Written { segment, offset, bytes: Vec::new() }, Err(error)),
@@ -117,8 +139,9 @@ impl LogDriver {
     }
 
     fn prepare(&self, node: &Rc<Node>, segment: u64, bytes: u64) {
-        let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
+        let (node, disk, operation) = (Rc::clone(node), Rc::clone(&self.disk), Operation::begin(node));
         ramkeep_net::spawn(async move {
+            let _operation = operation;
             let name = segment_name(segment);
             let made = match disk.create(&name, bytes).await {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -143,9 +166,10 @@ impl LogDriver {
     fn save(&self, node: &Rc<Node>, generation: u64, slot: usize, bytes: Vec<u8>) {
         let offset = slot as u64 * u64::from(self.layout.sector_bytes);
         let write = self.vote.write_at(offset, bytes);
-        let node = Rc::clone(node);
+        let (node, operation) = (Rc::clone(node), Operation::begin(node));
         self.saves_in_flight.set(self.saves_in_flight.get() + 1);
         ramkeep_net::spawn(async move {
+            let _operation = operation;
             let outcome = write.await;
             node.log.saves_in_flight.set(node.log.saves_in_flight.get() - 1);
             match outcome {
@@ -165,8 +189,9 @@ impl LogDriver {
             self.found.borrow_mut().remove(segment);
         }
         self.cuts_in_flight.set(self.cuts_in_flight.get() + 1);
-        let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
+        let (node, disk, operation) = (Rc::clone(node), Rc::clone(&self.disk), Operation::begin(node));
         ramkeep_net::spawn(async move {
+            let _operation = operation;
             for segment in segments {
                 if let Err(error) = disk.remove(&segment_name(segment)).await {
                     tracing::warn!(segment, %error, "a segment that was cut stays");
@@ -187,8 +212,9 @@ impl LogDriver {
     /// Reads old frames for a peer that lags.
     fn fetch(&self, node: &Rc<Node>, segment: u64, offset: u64, bytes: u64) {
         let open = self.open.borrow().get(&segment).map(|segment| Rc::clone(&segment.file));
-        let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
+        let (node, disk, operation) = (Rc::clone(node), Rc::clone(&self.disk), Operation::begin(node));
         ramkeep_net::spawn(async move {
+            let _operation = operation;
             let read = async {
                 let file = match open {
                     Some(file) => file,
@@ -205,8 +231,9 @@ impl LogDriver {
     }
 
     fn discard(&self, node: &Rc<Node>, segments: Vec<u64>, cut: Option<(u64, u64)>) {
-        let (node, disk) = (Rc::clone(node), Rc::clone(&self.disk));
+        let (node, disk, operation) = (Rc::clone(node), Rc::clone(&self.disk), Operation::begin(node));
         ramkeep_net::spawn(async move {
+            let _operation = operation;
             for segment in segments {
                 let is_ours = node.log.open.borrow().contains_key(&segment);
                 if is_ours {
@@ -227,6 +254,18 @@ impl LogDriver {
                 tracing::debug!(%error, "removed names may come back");
             }
         });
+    }
+
+    /// Whether the disk is doing anything for the log.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
+    /// The replica starts anew: what this process made is found now as a start would find it.
+    pub(crate) fn forget_open(&self) {
+        let open = std::mem::take(&mut *self.open.borrow_mut());
+        let found = open.into_iter().map(|(segment, file)| (segment, file.bytes));
+        self.found.borrow_mut().extend(found);
     }
 
     /// Whether no save of the vote file is under way.

@@ -8,6 +8,7 @@
 
 use crate::connection::Link;
 use crate::holdings::Holdings;
+use crate::install::Offers;
 use crate::log_driver::LogDriver;
 use crate::peers::Peers;
 use crate::round::Round;
@@ -51,7 +52,12 @@ pub struct Node {
     scratch: RefCell<Vec<Output>>,
     is_carrying_out: Cell<bool>,
     /// The log must be read again into memory.
-    pub(crate) rebuild_wanted: Notify,
+    pub(crate) is_rebuild_due: Cell<bool>,
+    /// A snapshot of another member stands where the replica should start anew from.
+    pub(crate) is_anew_due: Cell<bool>,
+    /// One of the two.
+    pub(crate) reading_wanted: Notify,
+    pub(crate) offers: Offers,
     pub(crate) snapshot_wanted: Notify,
     stop_wanted: Notify,
     pub(crate) is_stopping: Cell<bool>,
@@ -75,7 +81,10 @@ impl Node {
             outputs: RefCell::default(),
             scratch: RefCell::default(),
             is_carrying_out: Cell::new(false),
-            rebuild_wanted: Notify::new(),
+            is_rebuild_due: Cell::new(false),
+            is_anew_due: Cell::new(false),
+            reading_wanted: Notify::new(),
+            offers: Offers::default(),
             snapshot_wanted: Notify::new(),
             stop_wanted: Notify::new(),
             is_stopping: Cell::new(false),
@@ -181,7 +190,10 @@ impl Node {
                 Output::Released(session) => self.flush(session),
                 Output::Close(session) => self.close_when_flushed(session),
                 Output::Action(action) => self.act(action),
-                Output::Rebuild => self.rebuild_wanted.notify_one(),
+                Output::Rebuild => {
+                    self.is_rebuild_due.set(true);
+                    self.reading_wanted.notify_one();
+                }
                 Output::Snapshot => self.snapshot_wanted.notify_one(),
                 Output::Fenced(why) => {
                     self.is_fenced.set(true);

@@ -4,6 +4,7 @@
 //! accepting clients, the orderly end. Not here: the process around it (`main`).
 
 use crate::founding::{self, FoundingError};
+use crate::install;
 use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
 use crate::node::Node;
 use crate::peers::{self, Peers};
@@ -89,6 +90,7 @@ pub struct Directory {
     pub is_new: bool,
     pub log_bytes: u64,
     segments: Vec<SegmentFile>,
+    mutants: Mutants,
 }
 
 /// Opens the directory, or makes it. A directory that is not empty is never made anew.
@@ -134,6 +136,7 @@ pub async fn open_on(disk: Rc<dyn Disk>, host: &Host, options: &Options) -> Resu
         is_new,
         log_bytes,
         segments,
+        mutants: options.mutants,
     })
 }
 
@@ -236,6 +239,15 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
 /// Reads the log into memory and lets the replica take part. Gives what recovery had to cut.
 pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<Report, StartError> {
     let (recovered, report) = read_log(node, directory, mutants).await?;
+    take_part(node, directory, recovered, mutants);
+    while !is_part_of_shard(node) && !node.is_fenced.get() {
+        ramkeep_net::sleep(LEADING_STEP).await;
+    }
+    Ok(report)
+}
+
+/// Lets a replica take part over what was read.
+fn take_part(node: &Rc<Node>, directory: &Directory, recovered: Recovered, mutants: Mutants) {
     let voters = directory.roster.get().map_or_else(|| vec![directory.member], Roster::voters);
     let settings = node.shard.borrow().engine.config.settings().clone();
     let is_log_only = |voter: &NodeId| {
@@ -251,10 +263,6 @@ pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -
         shard.start(replica);
         shard.replayed(now, outputs);
     });
-    while !is_part_of_shard(node) && !node.is_fenced.get() {
-        ramkeep_net::sleep(LEADING_STEP).await;
-    }
-    Ok(report)
 }
 
 /// Tells the shard who the members are, for INFO and ROLE.
@@ -354,15 +362,41 @@ fn tell_progress(node: &Rc<Node>, what: &str, (read, all): (u64, u64), told_ns: 
     }
 }
 
-/// Reads the log again into memory whenever the shard asks for it.
-async fn rebuild_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
+/// Reads the log again whenever the shard asks for it, or a snapshot of another member is there to start anew with.
+async fn read_again_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
     loop {
-        node.rebuild_wanted.notified().await;
-        if let Err(error) = rebuild(&node, &directory).await {
+        node.reading_wanted.notified().await;
+        let mut outcome = Ok(());
+        if node.is_rebuild_due.take() {
+            outcome = rebuild(&node, &directory).await;
+        }
+        if outcome.is_ok() && node.is_anew_due.take() {
+            outcome = start_anew(&node, &directory).await;
+        }
+        if let Err(error) = outcome {
             tracing::error!(%error, "the log cannot be read again");
             node.with_shard(|shard, _, outputs| shard.rebuild_failed(error.to_string(), outputs));
         }
     }
+}
+
+/// Replica and memory start anew, if the newest snapshot here reaches beyond the log.
+async fn start_anew(node: &Rc<Node>, directory: &Directory) -> Result<(), StartError> {
+    let newest = snapshot::list(&directory.disk).await.map_err(StartError::Directory)?;
+    let reaches = newest.first().is_some_and(|position| install::is_behind(node, *position));
+    if !reaches || !node.with_shard(|shard, _, outputs| shard.begin_anew(outputs)) {
+        // If the log must be read again first, the leader offers the snapshot again after that.
+        return Ok(());
+    }
+    while node.log.is_busy() {
+        ramkeep_net::sleep(LEADING_STEP).await;
+    }
+    node.log.forget_open();
+    let (recovered, _) = read_log(node, directory, directory.mutants).await?;
+    tracing::info!(position = recovered.covered.0, "started anew from a snapshot of the primary");
+    take_part(node, directory, recovered, directory.mutants);
+    node.wake_paused();
+    Ok(())
 }
 
 async fn rebuild(node: &Rc<Node>, directory: &Directory) -> Result<(), StartError> {
@@ -391,7 +425,8 @@ pub fn spawn_tasks(node: &Rc<Node>, directory: &Rc<Directory>, listeners: Vec<Li
     }
     ramkeep_net::spawn(Rc::clone(node).end_turns());
     ramkeep_net::spawn(Rc::clone(node).tick());
-    ramkeep_net::spawn(rebuild_when_wanted(Rc::clone(node), Rc::clone(directory)));
+    ramkeep_net::spawn(read_again_when_wanted(Rc::clone(node), Rc::clone(directory)));
+    ramkeep_net::spawn(install::fetch_when_offered(Rc::clone(node)));
     ramkeep_net::spawn(snapshot::make_when_wanted(Rc::clone(node)));
     ramkeep_net::spawn(transfer::fetch_when_told(Rc::clone(node)));
 }

@@ -116,15 +116,40 @@ impl Shard {
 
     /// Memory is read again from the log, up to what was handed out of it so far.
     fn begin_rebuild(&mut self, until: Position, outputs: &mut Vec<Output>) {
-        self.state = State::Replaying;
         self.give_up_snapshot("the data are read again", outputs);
+        self.clear_for_reading(until);
+        outputs.push(Output::Rebuild);
+    }
+
+    fn clear_for_reading(&mut self, until: Position) {
+        self.state = State::Replaying;
         self.engine.data.clear_for_rebuild();
         self.parts = Default::default();
         self.rebuild_until = until;
         self.applied = Position::ZERO;
         self.has_genesis = false;
         self.refresh_availability();
-        outputs.push(Output::Rebuild);
+    }
+
+    /// A snapshot of another member is held here that reaches beyond the log: replica and memory start anew from
+    /// disk, as a process does. The driver lets what its disk is doing for the old replica come to an end, reads the
+    /// log (`replay`), then calls `start` and `replayed`. False, and nothing happens: not now.
+    ///
+    /// What was executed here and not committed goes with the log that is replaced; nobody was told of it.
+    pub fn begin_anew(&mut self, outputs: &mut Vec<Output>) -> bool {
+        if !matches!(self.state, State::Following | State::Frozen) {
+            return false;
+        }
+        self.give_up_snapshot("the data are read anew", outputs);
+        if let Some(rebuild) = self.rebuild.take() {
+            self.unblock(rebuild.session, outputs, |reply| reply.error(b"ERR this node has fallen behind"));
+        }
+        self.replica = None;
+        self.proposed.clear();
+        self.executed = None;
+        self.deferred.clear();
+        self.clear_for_reading(Position(u64::MAX));
+        true
     }
 
     /// DEBUG LOADAOF: begins once everything is committed.

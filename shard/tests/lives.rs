@@ -11,13 +11,15 @@ struct Reached {
     replies: usize,
     frozen: usize,
     rebuilds: usize,
+    snapshots: usize,
+    installed: usize,
 }
 
 fn life(seed: u64, mutant: Option<Mutant>) -> Result<(Reached, Vec<String>), String> {
     let mut random = Random(seed);
     let mut cluster = Cluster::with_wrong_clocks(3, seed, mutant);
     let faults = Faults::draw(&mut random);
-    for _ in 0..2000 {
+    for _ in 0..if faults.makes_snapshots() { 3000 } else { 2000 } {
         cluster.disturb(faults, &mut random)?;
     }
     let primary = cluster.heal()?;
@@ -45,6 +47,8 @@ fn life(seed: u64, mutant: Option<Mutant>) -> Result<(Reached, Vec<String>), Str
         replies: cluster.replies,
         frozen: cluster.frozen_seen,
         rebuilds: cluster.nodes.values().map(|node| node.rebuilds).sum::<usize>() + cluster.rebuilds_seen,
+        snapshots: cluster.made,
+        installed: cluster.installed,
     };
     Ok((reached, cluster.trace))
 }
@@ -58,10 +62,13 @@ fn what_was_acknowledged_lasts_and_what_was_not_committed_is_never_seen() {
         all.replies += reached.replies;
         all.frozen += reached.frozen;
         all.rebuilds += reached.rebuilds;
+        all.snapshots += reached.snapshots;
+        all.installed += reached.installed;
     }
     println!("{all:?}");
     assert!(all.committed > 3000 && all.replies > 6000, "too little happened: {all:?}");
     assert!(all.frozen > 100 && all.rebuilds > 30, "rare states were not reached: {all:?}");
+    assert!(all.snapshots > 100 && all.installed > 10, "rare states were not reached: {all:?}");
 }
 
 #[test]
@@ -74,9 +81,9 @@ fn the_same_seed_gives_the_same_life() {
 }
 
 #[test]
-fn seeded_bugs_are_found_within_two_hundred_lives() {
+fn seeded_bugs_are_found_within_four_hundred_lives() {
     for mutant in [Mutant::AcknowledgeBeforeCommit, Mutant::UncommittedVisible, Mutant::LeaseIgnored] {
-        let found = (0..200).find_map(|seed| Some((seed, life(seed, Some(mutant)).err()?)));
+        let found = (0..400).find_map(|seed| Some((seed, life(seed, Some(mutant)).err()?)));
         println!("{mutant:?}: {found:?}");
         assert!(found.is_some(), "{mutant:?} is not found");
     }

@@ -1,19 +1,8 @@
 //! Snapshots of one voter: made in slices between commands, cut below, crashed at every step, loaded again.
 
-use crate::common::{Node, PLACE, Setup, WrongClock};
+use crate::common::making::{Making, Step, begin, end, put, step};
+use crate::common::{Node, Setup, WrongClock};
 use crate::log_common::{ALONE, Disk, Random};
-use ramkeep_engine::rdb::{Foot, Head};
-use ramkeep_log::{Position, Term};
-use ramkeep_shard::{Begin, Certainty, Slice};
-
-/// A snapshot being made: what a node's driver holds.
-struct Making {
-    head: Head,
-    bytes: Vec<u8>,
-    foot: Option<Foot>,
-    /// The state at its position, which it must be equal to.
-    digest: u128,
-}
 
 fn start(disk: Disk, seed: u64) -> Node {
     try_start(disk, seed).unwrap_or_else(|why| panic!("{why}"))
@@ -22,41 +11,6 @@ fn start(disk: Disk, seed: u64) -> Node {
 fn try_start(disk: Disk, seed: u64) -> Result<Node, String> {
     let setup = Setup { voters: &[ALONE], log_only: &[], clock: WrongClock::default(), mutant: None };
     Node::start(disk, ALONE, seed, setup, 0)
-}
-
-fn begin(node: &mut Node) -> Option<Making> {
-    let mut begun = Begin::Never;
-    node.with(|shard, now, outputs| begun = shard.begin_snapshot(PLACE, now, outputs));
-    let Begin::Begun(head) = begun else { return None };
-    node.wants_snapshot = false;
-    Some(Making { head, bytes: Vec::new(), foot: None, digest: node.digest() })
-}
-
-/// One further step; the file once it may be given its name.
-fn step(node: &mut Node, making: &mut Making) -> Option<Vec<u8>> {
-    if making.foot.is_none() {
-        let mut slice = Slice::Void;
-        node.with(|shard, _, _| slice = shard.snapshot_slice(&mut making.bytes));
-        match slice {
-            Slice::More => {}
-            Slice::Last(foot) => {
-                assert_eq!(foot.digest, making.digest, "a snapshot is the state at its position");
-                making.foot = Some(foot);
-            }
-            Slice::Void => panic!("a single voter gives no snapshot up"),
-        }
-        return None;
-    }
-    (node.shard.snapshot_certainty() == Certainty::Certain).then(|| making.bytes.clone())
-}
-
-fn put(node: &mut Node, head: &Head, file: Vec<u8>) {
-    node.disk.snapshot = (Position(head.position), Term(head.term));
-    node.disk.snapshot_file = file;
-}
-
-fn end(node: &mut Node) {
-    node.with(|shard, now, outputs| shard.snapshot_ended(Ok(1), now, outputs));
 }
 
 fn command(random: &mut Random) -> String {
@@ -108,7 +62,11 @@ fn lives(seed: u64) -> (usize, usize) {
             }
             for _ in 0..random.below(4) {
                 let Some(begun) = &mut making else { break };
-                let Some(file) = step(&mut node, begun) else { continue };
+                let file = match step(&mut node, begun) {
+                    Step::More => continue,
+                    Step::Whole(file) => file,
+                    Step::Void => panic!("a single voter gives no snapshot up"),
+                };
                 put(&mut node, &begun.head.clone(), file);
                 making = None;
                 // A crash between the name and the cut is one of the cases.
@@ -152,7 +110,7 @@ fn a_damaged_snapshot_is_never_loaded() {
     node.say(session, "BGSAVE");
     let mut making = begin(&mut node).expect("it was asked for");
     let file = loop {
-        if let Some(file) = step(&mut node, &mut making) {
+        if let Step::Whole(file) = step(&mut node, &mut making) {
             break file;
         }
     };
@@ -178,8 +136,9 @@ fn a_snapshot_waits_for_the_commit_of_what_it_holds() {
     node.say(session, "BGSAVE");
     let mut making = begin(&mut node).expect("it was asked for");
     for _ in 0..20 {
-        assert_eq!(step(&mut node, &mut making), None, "its position is not durable anywhere");
+        let step = step(&mut node, &mut making);
+        assert!(matches!(step, Step::More), "its position is not durable anywhere");
     }
     node.sync();
-    assert!(step(&mut node, &mut making).is_some());
+    assert!(matches!(step(&mut node, &mut making), Step::Whole(_)));
 }

@@ -71,7 +71,8 @@ impl Replica {
         }
         self.ticks_led += 1;
         if self.ticks_led.is_multiple_of(POINT_AGAIN_TICKS) {
-            let pointed: Vec<u64> = self.raw.raft.prs().iter().filter(is_pointed).map(|(id, _)| *id).collect();
+            let pointed: Vec<u64> =
+                self.raw.raft.prs().iter().filter(is_pointed).map(|(id, _)| *id).collect();
             for id in pointed {
                 // It says where it is in its answer; if it still lacks the snapshot it is pointed to it again.
                 self.raw.report_snapshot(id, SnapshotStatus::Failure);

@@ -336,7 +336,9 @@ impl Replica {
             held_off: self.is_held_off(),
         };
         match guard::judge(&message, facts) {
-            Verdict::Step if message.get_msg_type() == MessageType::MsgSnapshot => self.receive_pointer(message),
+            Verdict::Step if message.get_msg_type() == MessageType::MsgSnapshot => {
+                self.receive_pointer(message)
+            }
             Verdict::Step => {
                 self.note_answer(&message);
                 self.step(message);

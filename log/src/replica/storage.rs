@@ -85,7 +85,8 @@ impl Storage {
             wanted: RefCell::new(None),
             fetched: Vec::new(),
         };
-        storage.covered.1 = storage.term_of(start.covered).expect("the log begins at the snapshot or before it");
+        storage.covered.1 =
+            storage.term_of(start.covered).expect("the log begins at the snapshot or before it");
         storage
     }
 

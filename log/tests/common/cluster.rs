@@ -99,10 +99,12 @@ impl Cluster {
 
     /// Gets the snapshot that a node should have, if whoever has it can be reached; a crash may come in between.
     pub fn fetch(&mut self, node: NodeId, crashes: bool) -> Result<(), String> {
-        let Some((from, position, term)) = self.nodes.get_mut(&node).and_then(|node| node.wants.take()) else {
+        let Some((from, position, term)) = self.nodes.get_mut(&node).and_then(|node| node.wants.take())
+        else {
             return Ok(());
         };
-        let Some(other) = self.nodes.get(&from).filter(|other| other.disk.snapshot == (position, term)) else {
+        let Some(other) = self.nodes.get(&from).filter(|other| other.disk.snapshot == (position, term))
+        else {
             return Ok(());
         };
         let covered = other.disk.covered.clone();

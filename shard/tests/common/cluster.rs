@@ -12,7 +12,7 @@ use ramkeep_log::{CommittedEntry, Message, NodeId, Position, ShardId, Term};
 use ramkeep_shard::{Mutant, Shard, State};
 
 use super::history::{History, Outcome, written};
-use super::{Node, Setup, WrongClock, model};
+use super::{Node, Setup, WrongClock, making, model};
 use crate::log_common::{Disk, Random, recover};
 
 pub const TICK_NS: u64 = 50_000_000;
@@ -39,6 +39,11 @@ pub struct Faults(u64);
 impl Faults {
     pub fn draw(random: &mut Random) -> Self {
         Self(random.next())
+    }
+
+    /// Snapshots are made and fetched; such lives are longer.
+    pub fn makes_snapshots(self) -> bool {
+        self.has(9)
     }
 
     fn has(self, kind: u32) -> bool {
@@ -80,6 +85,10 @@ pub struct Cluster {
     values: u64,
     pub frozen_seen: usize,
     pub rebuilds_seen: usize,
+    /// Snapshots of another member with which a node started anew.
+    pub installed: usize,
+    /// Snapshots made.
+    pub made: usize,
     pub replies: usize,
     pub trace: Vec<String>,
 }
@@ -127,6 +136,8 @@ impl Cluster {
             values: 0,
             frozen_seen: 0,
             rebuilds_seen: 0,
+            installed: 0,
+            made: 0,
             replies: 0,
             trace: Vec::new(),
         };
@@ -158,8 +169,7 @@ impl Cluster {
 
     pub fn start(&mut self, node: NodeId) -> Result<(), String> {
         let down = self.down.remove(&node).expect("it is down");
-        self.starts += 1;
-        let seed = self.seed * 1000 + self.starts * 10 + u64::from(node.node());
+        let seed = self.next_seed(node);
         let clock = self.clocks.get(&node).copied().unwrap_or_default();
         let setup = Setup { voters: &self.voters, log_only: &self.log_only, clock, mutant: self.mutant };
         let started = Node::start(down.disk, node, seed, setup, self.true_ns)?;
@@ -167,6 +177,11 @@ impl Cluster {
         self.told.insert(node, Position::ZERO);
         self.compared.remove(&node);
         self.settle()
+    }
+
+    fn next_seed(&mut self, node: NodeId) -> u64 {
+        self.starts += 1;
+        self.seed * 1000 + self.starts * 10 + u64::from(node.node())
     }
 
     /// The process ends; its disk keeps what was synced, what was not is in the caller's hand.
@@ -247,8 +262,10 @@ impl Cluster {
                 .iter()
                 .filter(|voter| match (self.nodes.get(voter), self.down.get(voter)) {
                     (Some(node), _) => {
-                        node.replica().persisted() >= position
-                            && node.replica().term_of(position) == Some(term)
+                        let replica = node.replica();
+                        let is_covered = position <= node.disk.snapshot.0;
+                        replica.persisted() >= position
+                            && (is_covered || replica.term_of(position) == Some(term))
                     }
                     (_, Some(down)) => down.durable.get(&position) == Some(&term),
                     _ => false,
@@ -497,7 +514,7 @@ impl Cluster {
         let other = self.voters[random.below(self.voters.len() as u64) as usize];
         // A process that stands still does nothing, whatever its disk does.
         let stands = self.paused.contains(&any);
-        match random.below(64) {
+        match random.below(if faults.makes_snapshots() { 70 } else { 64 }) {
             0..=11 => {
                 self.pass(10_000_000 + random.below(60_000_000))?;
                 if self.true_ns >= self.mended_at_ns {
@@ -539,14 +556,9 @@ impl Cluster {
                 self.paused.insert(primary.filter(|_| random.below(2) == 0).unwrap_or(any));
                 self.mend_later(random);
             }
-            42 if faults.has(5) && random.below(2) == 0 => {
-                if let Some(disk) = self.stop(any) {
-                    match random.below(3) {
-                        0 => disk.lose_power(random),
-                        keeps => disk.kill(keeps == 1),
-                    }
-                }
-            }
+            42 if faults.has(5) && random.below(2) == 0 => self.crash(any, random),
+            64..=66 if !stands => self.make_snapshot(any, random)?,
+            67..=69 if !stands => self.fetch(any, faults.has(5) && random.below(3) == 0, random)?,
             43..=44 if self.down.contains_key(&any) => self.start(any)?,
             45 if faults.has(6) && !stands => {
                 if let Some(node) = self.nodes.get_mut(&any) {
@@ -583,6 +595,78 @@ impl Cluster {
         Ok(())
     }
 
+    /// Makes a snapshot, a step at a time; a crash may come between its name and the cut below it.
+    fn make_snapshot(&mut self, node: NodeId, random: &mut Random) -> Result<(), String> {
+        // Before anything is cut the model knows all that is committed.
+        self.compare()?;
+        let Some(node) = self.nodes.get_mut(&node) else { return Ok(()) };
+        if node.making.is_none() {
+            let session = node.open();
+            node.say(session, "BGSAVE");
+            node.making = making::begin(node);
+            return Ok(());
+        }
+        for _ in 0..random.below(4) {
+            let Some(mut begun) = node.making.take() else { break };
+            match making::step(node, &mut begun) {
+                making::Step::More => node.making = Some(begun),
+                making::Step::Void => {}
+                making::Step::Whole(file) => {
+                    making::put(node, &begun.head, file);
+                    self.made += 1;
+                    if random.below(5) > 0 {
+                        making::end(node);
+                    } else {
+                        let node = node.id;
+                        self.crash(node, random);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, node: NodeId, random: &mut Random) {
+        if let Some(disk) = self.stop(node) {
+            match random.below(3) {
+                0 => disk.lose_power(random),
+                keeps => disk.kill(keeps == 1),
+            }
+        }
+    }
+
+    /// Gets the snapshot that a node should have, if whoever has it can be reached, and starts anew with it.
+    fn fetch(&mut self, id: NodeId, crashes: bool, random: &mut Random) -> Result<(), String> {
+        self.compare()?;
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        let Some((from, position, term)) = node.wants_from else { return Ok(()) };
+        let (from, is_cut) = (self.nodes.get(&from), self.cut.contains(&(from, id)));
+        let Some(other) = from.filter(|other| !is_cut && other.disk.snapshot == (position, term)) else {
+            return Ok(());
+        };
+        let file = other.disk.snapshot_file.clone();
+        let node = self.node(id);
+        if node.replica().committed() >= position {
+            node.wants_from = None;
+            return Ok(());
+        }
+        if node.disk.snapshot.0 < position {
+            (node.disk.snapshot, node.disk.snapshot_file) = ((position, term), file);
+        }
+        if crashes {
+            self.crash(id, random);
+            return Ok(());
+        }
+        let (seed, clock) = (self.next_seed(id), self.clocks.get(&id).copied().unwrap_or_default());
+        let (voters, log_only) = (self.voters.clone(), self.log_only.clone());
+        let setup = Setup { voters: &voters, log_only: &log_only, clock, mutant: self.mutant };
+        if self.node(id).begin_anew(seed, setup)? {
+            self.installed += 1;
+        }
+        self.settle()
+    }
+
     fn mend_later(&mut self, random: &mut Random) {
         self.mended_at_ns = self.true_ns + random.below(3_000_000_000);
     }
@@ -610,7 +694,14 @@ impl Cluster {
             node.sync();
             node.rebuild();
         }
-        self.ticks(80)?;
+        let mut random = Random(self.seed);
+        for _ in 0..4 {
+            self.ticks(20)?;
+            for voter in self.voters.clone() {
+                self.fetch(voter, false, &mut random)?;
+            }
+        }
+        self.ticks(40)?;
         self.elect()
     }
 }

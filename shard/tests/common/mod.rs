@@ -8,13 +8,14 @@ use ramkeep_engine::config::Config;
 use ramkeep_engine::session::{Peer, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Engine, NodeFacts};
-use ramkeep_log::{Message, Mutants, NodeId, Replica};
+use ramkeep_log::{Message, Mutants, NodeId, Position, Replica, Term};
 use ramkeep_shard::{Loading, Mutant, Options, Output, Place, Shard, State};
 
 use crate::log_common::{self, Disk};
 
 pub mod cluster;
 pub mod history;
+pub mod making;
 
 /// Calls that wait for a primary, in these tests.
 pub const HELD_CALLS_MAX: usize = 20;
@@ -72,6 +73,9 @@ pub struct Node {
     unfinished: Option<SessionId>,
     /// A snapshot is wanted and not yet begun.
     pub wants_snapshot: bool,
+    pub making: Option<making::Making>,
+    /// The snapshot of another member that it should get.
+    pub wants_from: Option<(NodeId, Position, Term)>,
 }
 
 /// What snapshots of these tests are of.
@@ -101,7 +105,7 @@ pub fn options() -> Options {
 impl Node {
     /// A process starts over what the disk has.
     pub fn start(disk: Disk, id: NodeId, seed: u64, setup: Setup<'_>, true_ns: u64) -> Result<Self, String> {
-        let Setup { voters, log_only, clock, mutant } = setup;
+        let Setup { log_only, clock, mutant, .. } = setup;
         let mut node = Self {
             id,
             shard: Shard::new(
@@ -121,7 +125,32 @@ impl Node {
             stands_still: false,
             unfinished: None,
             wants_snapshot: false,
+            making: None,
+            wants_from: None,
         };
+        node.take_part(seed, setup)?;
+        Ok(node)
+    }
+
+    /// Starts anew from what its disk has, in the same process. False: not now.
+    pub fn begin_anew(&mut self, seed: u64, setup: Setup<'_>) -> Result<bool, String> {
+        let mut is_begun = false;
+        self.with(|shard, _, outputs| is_begun = shard.begin_anew(outputs));
+        if !is_begun {
+            return Ok(false);
+        }
+        // What was under way for the old replica comes to an end; nobody hears of it.
+        self.disk.complete_write();
+        self.disk.complete_save();
+        (self.making, self.wants_from, self.wants_rebuild) = (None, None, false);
+        self.take_part(seed, setup)?;
+        Ok(true)
+    }
+
+    /// Reads snapshot and log, and lets a replica take part.
+    fn take_part(&mut self, seed: u64, setup: Setup<'_>) -> Result<(), String> {
+        let Setup { voters, log_only, .. } = setup;
+        let (id, node) = (self.id, self);
         let now = node.now();
         node.load_snapshot(now)?;
         let (entries, recovered, _) =
@@ -134,10 +163,12 @@ impl Node {
         log_options.entry_bytes_max = 4 << 10;
         log_options.message_bytes_max = 4 << 10;
         log_options.cache_bytes_max = 8 << 10;
+        // Nothing is kept for those that lag, so that they need a snapshot.
+        log_options.kept_bytes_max = 0;
         log_options.mutants = Mutants::default();
         node.shard.start(Replica::new(log_options, recovered, seed, now.monotonic_ns));
         node.with(|shard, now, outputs| shard.replayed(now, outputs));
-        Ok(node)
+        Ok(())
     }
 
     /// Loads the snapshot that the disk has.
@@ -224,6 +255,7 @@ impl Node {
                 let read = self.disk.read(segment, offset, bytes);
                 self.shard.drive(now, outputs, |replica| replica.fetched(segment, offset, &read, now_ns));
             }
+            Log::WantSnapshot { from, position, term } => self.wants_from = Some((from, position, term)),
             Log::Committed { .. } | Log::RoleChanged { .. } | Log::ReadReady { .. } | Log::Fenced { .. } => {
                 unreachable!("the shard takes these itself")
             }
