@@ -145,7 +145,7 @@ pub struct Tail {
     pub rewrite_follows: Term,
     /// Segments that count, with the first position that may follow in each, oldest first.
     pub live: Vec<(u64, Position)>,
-    /// Number of the next segment to be made.
+    /// Number of the next segment to be made; a file of that number or a higher one is a spare to be replaced.
     pub next_segment: u64,
     /// Files that hold nothing of the log, once `rewrite` is written.
     pub dead: Vec<u64>,
@@ -234,6 +234,8 @@ pub struct Recovery {
     live: Vec<Live>,
     /// Files after the last live one, which might prove damage.
     suspects: Vec<SegmentFile>,
+    /// Those of them that were made and never written.
+    spares: Vec<u64>,
     buffer: Vec<u8>,
     loaded: Bytes,
     asked: u64,
@@ -295,6 +297,7 @@ impl Recovery {
             stage: Stage::Heads { index: 0 },
             live: Vec::new(),
             suspects: Vec::new(),
+            spares: Vec::new(),
             buffer: Vec::new(),
             loaded: Bytes::new(),
             asked: 0,
@@ -342,7 +345,7 @@ impl Recovery {
     /// What was found. Call it when [`Self::step`] says so.
     pub fn finish(self) -> Result<(Recovered, Report), RecoveryError> {
         assert!(matches!(self.stage, Stage::Finished), "recovery was fed to its end");
-        let Self { options, files, mut replay, mut report, live, .. } = self;
+        let Self { options, files, mut replay, mut report, live, spares, .. } = self;
         let mutants = options.mutants;
         let hard_state = options.hard_state;
         replay.end_at_base();
@@ -366,7 +369,7 @@ impl Recovery {
         let is_live = |segment: u64| segment <= last_live && live.iter().any(|it| it.head.segment == segment);
         let still_live = live.iter().filter(|it| it.head.segment <= last_live);
         let live_firsts = still_live.map(|it| (it.head.segment, it.head.first)).collect();
-        let dead: Vec<u64> = files.iter().map(|file| file.segment).filter(|it| !is_live(*it)).collect();
+        let mut dead: Vec<u64> = files.iter().map(|file| file.segment).filter(|it| !is_live(*it)).collect();
         let void_from = files
             .iter()
             .find(|file| file.segment == last_live)
@@ -376,6 +379,14 @@ impl Recovery {
         report.watermark = replay.watermark;
         report.rewritten_frames = rewrite.len() as u64;
         report.dead_segments.clone_from(&dead);
+        // Spares at the end are made anew in their own place: a full disk has room for nothing else.
+        let is_spare = |segment: u64| spares.contains(&segment) && !is_live(segment);
+        let at_end = files.iter().rev().take_while(|file| is_spare(file.segment));
+        let next_segment = at_end.last().or(files.last()).map_or(1, |file| match is_spare(file.segment) {
+            true => file.segment,
+            false => file.segment + 1,
+        });
+        dead.retain(|segment| *segment < next_segment);
         // An entry of a term that the vote file does not know: its leader was elected, so nobody else may be.
         let (term, vote) = if last_term > hard_state.term {
             (last_term, hard_state.member)
@@ -403,7 +414,7 @@ impl Recovery {
                 rewrite,
                 rewrite_follows,
                 live: live_firsts,
-                next_segment: files.last().map_or(1, |file| file.segment + 1),
+                next_segment,
                 dead,
                 void_from,
             },
@@ -651,6 +662,8 @@ impl Recovery {
         let bytes = std::mem::take(&mut self.buffer);
         if !crate::bytes_at::is_zero(&bytes) {
             self.look_for_proof(file.segment, 0, &bytes)?;
+        } else if is_blank {
+            self.spares.push(file.segment);
         }
         self.stage = Stage::Dead { index: index + 1 };
         Ok(None)

@@ -366,3 +366,27 @@ fn what_the_log_holds_instead_of_what_the_snapshot_covers_is_void() {
         [b"all".to_vec()].into_iter().chain((22..25_u64).map(|seed| seed.to_le_bytes().to_vec())).collect();
     assert_eq!(found, expected);
 }
+
+#[test]
+fn a_restart_on_a_full_disk_goes_on_in_the_spares_that_it_finds() {
+    let mut node = alone(Disk::new(ALONE), 1).unwrap();
+    for number in 0..100_u32 {
+        node.replica.propose(vec![number as u8; 1000]).unwrap();
+        node.run(0);
+    }
+    let before = node.payloads();
+    for seed in 2..6 {
+        let files = node.disk.segments.len();
+        // Each start needs a segment of its own for what it writes again, and there is room for none.
+        let again = Node::start_full(node.disk, ALONE, &[ALONE], seed).unwrap();
+        assert!(again.replica.is_ready_primary(), "start {seed}");
+        assert_eq!(again.payloads(), before);
+        assert!(again.disk.segments.len() <= files, "no file was made");
+        let mut with_room = again;
+        with_room.prepare_fails = false;
+        with_room.replica.tick(TICK_NS * 1000);
+        with_room.run(TICK_NS * 1000);
+        assert!(with_room.replica.room_bytes() > 0, "it goes on when there is room");
+        node = with_room;
+    }
+}

@@ -236,6 +236,14 @@ impl Node {
         Ok(node)
     }
 
+    /// A start where the disk has room for no further file.
+    pub fn start_full(disk: Disk, id: NodeId, voters: &[NodeId], seed: u64) -> Result<Self, RecoveryError> {
+        let mut node = Self::build(disk, id, voters, seed, 0, Mutants::default())?;
+        node.prepare_fails = true;
+        node.run(0);
+        Ok(node)
+    }
+
     pub fn start_with(
         disk: Disk,
         id: NodeId,
@@ -314,7 +322,10 @@ impl Node {
                     self.sync_vote(now_ns);
                 }
             }
-            Output::Prepare { segment, .. } if self.prepare_fails => {
+            // What is there already can be made anew in its own place.
+            Output::Prepare { segment, .. }
+                if self.prepare_fails && !self.disk.segments.contains_key(&segment) =>
+            {
                 self.replica.prepare_failed(segment, now_ns)
             }
             Output::Prepare { segment, bytes } => {
