@@ -8,7 +8,11 @@
 //!
 //! Binary form: a tag byte, then the fields in the order of the declaration. Integers of lengths,
 //! databases and offsets are unsigned LEB128; deadlines and values of integers are 8 bytes
-//! little-endian; byte strings are a LEB128 length and the bytes.
+//! little-endian; byte strings are a LEB128 length and the bytes; a run of strings is a LEB128 length and the strings.
+
+mod strings;
+
+pub use strings::{StringList, Strings};
 
 use thiserror::Error;
 
@@ -109,6 +113,18 @@ pub enum Effect<'a> {
         key: &'a [u8],
         field: &'a [u8],
     },
+    /// Fields and values by turns, set in this order.
+    HashSetFields {
+        database: u8,
+        key: &'a [u8],
+        pairs: Strings<'a>,
+    },
+    /// The key goes with its last field.
+    HashDeleteFields {
+        database: u8,
+        key: &'a [u8],
+        fields: Strings<'a>,
+    },
 }
 
 /// Why bytes are not a run of effects.
@@ -141,6 +157,8 @@ mod tag {
     pub const SWAP_DATABASES: u8 = 16;
     pub const HASH_SET: u8 = 17;
     pub const HASH_DELETE: u8 = 18;
+    pub const HASH_SET_FIELDS: u8 = 19;
+    pub const HASH_DELETE_FIELDS: u8 = 20;
 }
 
 impl Effect<'_> {
@@ -209,6 +227,14 @@ impl Effect<'_> {
             Effect::HashDelete { database, key, field } => {
                 head(out, tag::HASH_DELETE, database, key);
                 bytes(out, field);
+            }
+            Effect::HashSetFields { database, key, pairs } => {
+                head(out, tag::HASH_SET_FIELDS, database, key);
+                bytes(out, pairs.as_bytes());
+            }
+            Effect::HashDeleteFields { database, key, fields } => {
+                head(out, tag::HASH_DELETE_FIELDS, database, key);
+                bytes(out, fields.as_bytes());
             }
         }
     }
@@ -294,7 +320,7 @@ impl<'a> Reader<'a> {
             tag::SWAP_DATABASES => {
                 Effect::SwapDatabases { first: self.database()?, second: self.database()? }
             }
-            tag::STRING_SET..=tag::MOVE | tag::HASH_SET | tag::HASH_DELETE => self.keyed(tag)?,
+            tag::STRING_SET..=tag::MOVE | tag::HASH_SET..=tag::HASH_DELETE_FIELDS => self.keyed(tag)?,
             unknown => return Err(DecodeError::UnknownTag(unknown)),
         };
         Ok(effect)
@@ -332,6 +358,12 @@ impl<'a> Reader<'a> {
             tag::MOVE => Effect::Move { from_database: database, to_database: self.database()?, key },
             tag::HASH_SET => Effect::HashSet { database, key, field: self.bytes()?, value: self.bytes()? },
             tag::HASH_DELETE => Effect::HashDelete { database, key, field: self.bytes()? },
+            tag::HASH_SET_FIELDS => {
+                Effect::HashSetFields { database, key, pairs: Strings::read(self.bytes()?, 2)? }
+            }
+            tag::HASH_DELETE_FIELDS => {
+                Effect::HashDeleteFields { database, key, fields: Strings::read(self.bytes()?, 1)? }
+            }
             other => return Err(DecodeError::UnknownTag(other)),
         })
     }
@@ -386,6 +418,16 @@ mod tests {
             Effect::SwapDatabases { first: 0, second: 15 },
             Effect::HashSet { database, key, field: b"f", value: b"v" },
             Effect::HashDelete { database, key, field: b"f" },
+            Effect::HashSetFields {
+                database,
+                key,
+                pairs: Strings::read(b"\x01f\x01v\x01g\x00", 2).expect("two pairs"),
+            },
+            Effect::HashDeleteFields {
+                database,
+                key,
+                fields: Strings::read(b"\x01f\x01g", 1).expect("two fields"),
+            },
         ]
     }
 
@@ -411,6 +453,8 @@ mod tests {
             "10000f",
             "1103016b01660176",
             "1203016b0166",
+            "1303016b0701660176016700",
+            "1403016b0401660167",
         ];
         for (effect, golden) in all().iter().zip(golden) {
             let mut bytes = Vec::new();

@@ -98,6 +98,17 @@ impl Data {
                     return Err(ApplyError::Mismatch("deleted field is not there"));
                 }
             }
+            Effect::HashSetFields { database, key, pairs } => {
+                self.database = database;
+                self.located(key).hash()?.set_fields(pairs.pairs());
+            }
+            Effect::HashDeleteFields { database, key, fields } => {
+                self.database = database;
+                let deleted = self.located(key).hash()?.delete_fields(fields.iter());
+                if deleted != fields.iter().count() {
+                    return Err(ApplyError::Mismatch("deleted field is not there"));
+                }
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! A handle is the entry found once: the mutators do not look the key up again.
 
 use super::recorder::Recorder;
-use crate::effect::{Effect, Expiry};
+use crate::effect::{Effect, Expiry, StringList};
 use crate::error::{Result, WRONG_TYPE};
 use crate::hash::KeyHash;
 use crate::keyspace::{Entry, Place};
@@ -254,28 +254,56 @@ impl HashHandle<'_> {
 
     /// Sets a field; gives whether it is new. The key may be new.
     pub fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
-        self.0.before();
         let limits = self.0.hash_limits;
-        let (place, is_new) = match self.0.place.take().expect("a removed key is not changed again") {
-            Place::Occupied(mut occupied) => {
-                let is_new = occupied.modify(|stored| match stored {
-                    Value::Hash(hash) => hash.set(field, value, &limits),
-                    _ => unreachable!("the handle was checked to be a hash"),
-                });
-                (occupied, is_new)
-            }
-            Place::Vacant(vacant) => {
-                let mut hash = Hash::new();
-                let is_new = hash.set(field, value, &limits);
-                let place = vacant.insert_value(Value::Hash(hash), None);
-                place.entry().touch(self.0.fresh_mark);
-                (place, is_new)
-            }
-        };
-        self.0.place = Some(Place::Occupied(place));
+        let is_new = self.change(|hash| hash.set(field, value, &limits));
         let effect = Effect::HashSet { database: self.0.database, key: self.0.key, field, value };
         self.0.record(&effect);
         is_new
+    }
+
+    /// Sets several fields in their order, as one effect; gives how many are new. The key may be new.
+    pub fn set_fields<'f>(&mut self, pairs: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> usize {
+        let limits = self.0.hash_limits;
+        let mut written = StringList::default();
+        let mut count = 0;
+        let created = self.change(|hash| {
+            let set = |(field, value): (&[u8], &[u8])| {
+                written.push(field);
+                written.push(value);
+                count += 1;
+                hash.set(field, value, &limits)
+            };
+            pairs.map(set).filter(|is_new| *is_new).count()
+        });
+        assert!(count > 0, "a change changes something");
+        let pairs = written.as_strings();
+        let effect = Effect::HashSetFields { database: self.0.database, key: self.0.key, pairs };
+        self.0.record(&effect);
+        self.0.recorder.changes += count - 1;
+        created
+    }
+
+    /// Changes the hash, or makes it.
+    fn change<R>(&mut self, change: impl FnOnce(&mut Hash) -> R) -> R {
+        self.0.before();
+        let (place, outcome) = match self.0.place.take().expect("a removed key is not changed again") {
+            Place::Occupied(mut occupied) => {
+                let outcome = occupied.modify(|stored| match stored {
+                    Value::Hash(hash) => change(hash),
+                    _ => unreachable!("the handle was checked to be a hash"),
+                });
+                (occupied, outcome)
+            }
+            Place::Vacant(vacant) => {
+                let mut hash = Hash::new();
+                let outcome = change(&mut hash);
+                let place = vacant.insert_value(Value::Hash(hash), None);
+                place.entry().touch(self.0.fresh_mark);
+                (place, outcome)
+            }
+        };
+        self.0.place = Some(Place::Occupied(place));
+        outcome
     }
 
     /// Deletes a field; gives whether it was there. The key goes with its last field.
@@ -283,22 +311,40 @@ impl HashHandle<'_> {
         if self.get().is_none_or(|hash| hash.get(field).is_none()) {
             return false;
         }
-        self.0.before();
-        let Some(Place::Occupied(occupied)) = &mut self.0.place else {
-            unreachable!("a field was found in it");
-        };
-        let is_empty = occupied.modify(|stored| match stored {
-            Value::Hash(hash) => {
-                hash.delete(field);
-                hash.is_empty()
-            }
-            _ => unreachable!("the handle was checked to be a hash"),
-        });
-        if is_empty {
-            self.0.remove();
-        }
+        self.change(|hash| hash.delete(field));
+        self.remove_if_empty();
         let effect = Effect::HashDelete { database: self.0.database, key: self.0.key, field };
         self.0.record(&effect);
         true
+    }
+
+    /// Deletes those of the fields that are there, as one effect; gives how many. The key goes with its last field.
+    pub fn delete_fields<'f>(&mut self, mut fields: impl Iterator<Item = &'f [u8]>) -> usize {
+        let is_there = |field: &&[u8]| self.get().is_some_and(|hash| hash.contains(field));
+        let Some(first) = fields.find(is_there) else { return 0 };
+        let (mut deleted, mut count) = (StringList::default(), 0);
+        self.change(|hash| {
+            for field in std::iter::once(first).chain(fields) {
+                if hash.delete(field) {
+                    deleted.push(field);
+                    count += 1;
+                }
+            }
+        });
+        self.remove_if_empty();
+        let (database, key) = (self.0.database, self.0.key);
+        if count == 1 {
+            self.0.record(&Effect::HashDelete { database, key, field: first });
+        } else {
+            self.0.record(&Effect::HashDeleteFields { database, key, fields: deleted.as_strings() });
+        }
+        self.0.recorder.changes += count - 1;
+        count as usize
+    }
+
+    fn remove_if_empty(&mut self) {
+        if self.is_empty() {
+            self.0.remove();
+        }
     }
 }

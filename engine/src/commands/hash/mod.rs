@@ -159,11 +159,11 @@ fn set_fields(call: &mut Call<'_>) -> Result<i64> {
         return Err(wrong_arity(call.name()));
     }
     let mut hash = call.engine.data.entry(args.get(1)).hash()?;
-    let mut created = 0;
-    for index in (2..args.len()).step_by(2) {
-        created += i64::from(hash.set(args.get(index), args.get(index + 1)));
+    if args.len() == 4 {
+        return Ok(i64::from(hash.set(args.get(2), args.get(3))));
     }
-    Ok(created)
+    let pairs = (2..args.len()).step_by(2).map(|index| (args.get(index), args.get(index + 1)));
+    Ok(hash.set_fields(pairs) as i64)
 }
 
 fn hsetnx(call: &mut Call<'_>) -> Result {
@@ -226,7 +226,7 @@ fn hvals(call: &mut Call<'_>) -> Result {
 fn hdel(call: &mut Call<'_>) -> Result {
     let args = call.args;
     let mut hash = call.engine.data.entry(args.get(1)).hash()?;
-    let deleted = args.iter().skip(2).filter(|field| hash.delete(field)).count();
+    let deleted = hash.delete_fields(args.iter().skip(2));
     call.reply.integer(deleted as i64);
     Ok(())
 }
@@ -277,6 +277,7 @@ fn hscan(call: &mut Call<'_>) -> Result {
 
 #[cfg(test)]
 mod tests {
+    use crate::effect::Reader;
     use crate::resp::Protocol;
     use crate::testing::{Bench, check};
     use std::collections::BTreeSet;
@@ -357,6 +358,26 @@ mod tests {
             (empty array)
             "#,
         );
+    }
+
+    #[test]
+    fn several_fields_are_one_effect_and_one_field_is_the_plain_one() {
+        let mut bench = Bench::new();
+        for (command, effects, bytes_max) in [
+            ("HSET long-name-of-a-hash a 1 b 2 c 3", 1, 42),
+            ("HSET long-name-of-a-hash d 4", 1, 30),
+            ("HMSET long-name-of-a-hash a 5 a 6", 1, 37),
+            ("HDEL long-name-of-a-hash a b none b", 1, 31),
+            ("HDEL long-name-of-a-hash none d", 1, 28),
+            ("HDEL long-name-of-a-hash none", 0, 0),
+            ("HDEL long-name-of-a-hash c d", 1, 28),
+        ] {
+            bench.run(0, command);
+            assert_eq!(Reader::new(&bench.effects).count(), effects, "{command}");
+            assert!(bench.effects.len() <= bytes_max, "{command}: {} bytes", bench.effects.len());
+        }
+        bench.check("> EXISTS long-name-of-a-hash\n(integer) 0");
+        assert_eq!(bench.engine.data.changes(), 10);
     }
 
     #[test]
