@@ -15,15 +15,16 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ramkeep_tests::boundary::{Matrix, printed};
 use ramkeep_tests::generator::Generator;
 use ramkeep_tests::known::{self, Known, Seen};
-use ramkeep_tests::resp::{Client, Value, encode, quoted};
+use ramkeep_tests::resp::{Client, Value, encode};
 use ramkeep_tests::script::{self, Action, Compare, Step};
 use ramkeep_tests::server::{Options, Program, Server};
 use ramkeep_tests::tools;
 
 /// Most differences shown before the rest is only counted.
-const SHOWN_MAX: usize = 40;
+const SHOWN_MAX: usize = 100;
 /// Most commands of a script that are sent together.
 const BATCH_MAX: usize = 64;
 /// Commands of a random run between two looks at the replies.
@@ -62,6 +63,27 @@ fn connection_commands_answer_as_theirs_do() {
 #[test]
 fn server_commands_answer_as_theirs_do() {
     compare_script("server");
+}
+
+/// Every command of the table, with each of its arguments at the edges in turn.
+#[test]
+fn arguments_at_the_edges_are_answered_as_theirs_are() {
+    let Some(oracle) = oracle() else {
+        return tools::skip("differential", "neither valkey-server nor redis-server is installed");
+    };
+    let path = tools::file("differential/boundary.txt");
+    let matrix = Matrix::parse(&std::fs::read_to_string(path).expect("the matrix stands beside the scripts"));
+    let (pair, known) = (Pair::start(&oracle), table());
+    let mut ours = pair.ours.client();
+    let list = ours.call(&["COMMAND", "LIST"]).expect("a running server lists its commands");
+    let names: Vec<String> = list.elements().into_iter().flatten().filter_map(Value::text).collect();
+    let missing = matrix.missing(names.iter().map(String::as_str));
+    assert!(names.len() > 100 && missing.is_empty(), "boundary.txt says nothing of {missing:?}");
+    let mut report = Report::new("boundary", &oracle, &known);
+    for protocol in ["2", "3"] {
+        Run { pair: &pair, protocol, connections: BTreeMap::new() }.steps(&matrix.steps, &mut report);
+    }
+    report.finish(Some("boundary"));
 }
 
 struct Oracle {
@@ -332,10 +354,4 @@ fn random_commands_answer_as_theirs_do() {
         }
     }
     report.finish(None);
-}
-
-/// An argument as it would be typed.
-fn printed(argument: &[u8]) -> String {
-    let plain = !argument.is_empty() && argument.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"');
-    if plain { String::from_utf8_lossy(argument).into_owned() } else { quoted(argument) }
 }

@@ -33,6 +33,7 @@ const NO_ROOM: ErrorReply = ErrorReply::new(
 );
 const PANICKED: ErrorReply =
     ErrorReply::new("ERR internal error: the command was taken back and nothing of it was executed");
+const WATCHES_ONLY: ErrorReply = ErrorReply::new("ERR Replica can't interact with the keyspace");
 const NOT_IN_TRANSACTION: ErrorReply = ErrorReply::new("ERR Command not allowed inside a transaction");
 const TRANSACTION_TOO_LONG: ErrorReply = ErrorReply::new("ERR transaction is too long");
 
@@ -68,6 +69,7 @@ impl Engine {
         now: Now,
     ) -> Turn {
         let reply_start = reply.len();
+        self.make_room_for(prepared.command, args.bytes());
         self.data.begin(session.database, !session.no_touch);
         if let (Some(at), Some(index)) = (prepared.key, prepared.command.and_then(Command::first_key)) {
             self.data.set_hint(args.get(index), at);
@@ -152,6 +154,10 @@ impl Engine {
             self.data.depend_on_all();
         }
         let reply_start = reply.len();
+        // EXEC comes after what it runs: its handler tells.
+        if command.name != "exec" {
+            self.tell_monitors(session, command, args, now);
+        }
         let shares_time = self.timing.is_shared(command, args);
         let started_ns = if shares_time { 0 } else { self.settle_times(now) };
         let outcome = if command.flags.has(Flags::MAY_OUTGROW) && self.data.is_undo_free() {
@@ -260,6 +266,9 @@ impl Engine {
         }
         if !command.flags.has(Flags::NO_AUTH) && !self.lets_in(session) {
             return refuse(NO_AUTH);
+        }
+        if session.is_monitor && command.flags.has(Flags::DATA) {
+            return refuse(WATCHES_ONLY);
         }
         if session.transaction.is_some() && command.flags.has(Flags::NO_MULTI) {
             return refuse(NOT_IN_TRANSACTION);

@@ -20,8 +20,11 @@ pub mod glob;
 pub mod hash;
 pub mod keyspace;
 pub mod latency;
+mod memory;
+pub mod monitor;
 pub mod node;
 pub mod number;
+pub mod pause;
 pub mod rdb;
 pub mod resp;
 pub mod session;
@@ -40,6 +43,7 @@ use hash::HashKey;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+pub use memory::RoomMade;
 pub use node::{Action, Availability, Blocked, LogFacts, MemberFacts, NodeFacts, ShardRole, SnapshotAsked};
 pub use stats::SnapshotFacts;
 
@@ -51,6 +55,7 @@ pub struct Engine {
     pub stats: stats::Stats,
     pub slowlog: slowlog::SlowLog,
     pub latency: latency::LatencyMonitor,
+    pub monitors: monitor::Monitors,
     pub node: NodeFacts,
     pub log: LogFacts,
     pub snapshots: SnapshotFacts,
@@ -59,8 +64,17 @@ pub struct Engine {
     pub actions: Vec<Action>,
     /// RANDOMKEY and the like: effects spell out what was chosen.
     pub random: ChaCha8Rng,
+    /// What a CONFIG SET changed of which the outcome is not known yet: where clients come in.
+    pub(crate) moving_doors: Option<Vec<config::Changed>>,
+    /// CLIENT PAUSE, while it lasts.
+    pause: Option<pause::Pause>,
     /// The active expire cycle runs: DEBUG SET-ACTIVE-EXPIRE.
     pub is_active_expire: bool,
+    /// `maxmemory`; 0: no limit.
+    memory_limit_bytes: u64,
+    /// Held for clients, as counted last.
+    clients_bytes: u64,
+    /// Memory is over its limit and nothing may go: as of the last command that may make it grow.
     is_out_of_memory: bool,
     /// Bytes of effects that the log takes right now: admission, set before every batch.
     pub room_bytes: u64,
@@ -88,13 +102,18 @@ impl Engine {
             stats: stats::Stats::default(),
             slowlog: slowlog::SlowLog::default(),
             latency: latency::LatencyMonitor::default(),
+            monitors: monitor::Monitors::default(),
             node: options.node,
             log: LogFacts::default(),
             snapshots: SnapshotFacts::default(),
             availability: Availability::Primary,
             actions: Vec::new(),
             random,
+            moving_doors: None,
+            pause: None,
             is_active_expire: true,
+            memory_limit_bytes: 0,
+            clients_bytes: 0,
             is_out_of_memory: false,
             room_bytes: u64::MAX,
             sleep_ns: 0,
@@ -133,20 +152,10 @@ impl Engine {
         self.timing.slow_threshold_ns = slow_ns.min(spike_ns);
         self.timing.tracks_latency = settings.latency_tracking;
         self.slowlog.set_length_max(usize::try_from(settings.slowlog_entries_max).unwrap_or(usize::MAX));
-        self.refresh_memory();
-    }
-
-    /// Compares the account with `maxmemory`; before every batch.
-    pub fn refresh_memory(&mut self) {
-        let limit = self.config.settings().maxmemory_bytes;
-        self.is_out_of_memory = limit > 0 && self.note_memory_peak() > limit;
-    }
-
-    /// Remembers the highest use of memory; gives the present one. With every tick.
-    pub fn note_memory_peak(&mut self) -> u64 {
-        let used = self.data.used_memory();
-        self.stats.used_memory_peak = self.stats.used_memory_peak.max(used);
-        used
+        self.memory_limit_bytes = settings.maxmemory_bytes;
+        if self.memory_limit_bytes == 0 {
+            self.is_out_of_memory = false;
+        }
     }
 
     /// Sets the times that lookups use, before a batch. `shard_ms` is shard time.

@@ -114,6 +114,17 @@ pub enum Action {
     /// Close another client's connection.
     Close(SessionId),
     Shutdown,
+    /// CLIENT UNPAUSE: calls that a pause held up go on.
+    Resume,
+    /// CLIENT UNBLOCK: a session's wait ends as at its deadline, or with an error.
+    Unblock {
+        session: SessionId,
+        with_error: bool,
+    },
+    /// CONFIG SET of where clients come in: the session waits for the outcome.
+    Listen {
+        session: SessionId,
+    },
     /// CONFIG REWRITE: the session waits for the outcome.
     RewriteConfig {
         session: SessionId,
@@ -171,4 +182,6 @@ pub enum Blocked {
     WaitLog { local: i64, replicas: i64, deadline_ns: Option<u64> },
     /// An action's outcome.
     Action,
+    /// CLIENT PAUSE: the next call is not executed yet.
+    Pause,
 }

@@ -71,6 +71,8 @@ pub struct Session {
     pub blocked: Option<Blocked>,
     /// A queued command runs: it must not wait.
     pub is_in_exec: bool,
+    /// MONITOR: it is told what others ask for, and asks for no data itself.
+    pub is_monitor: bool,
     /// READONLY: it reads from a replica what is committed and applied there.
     pub reads_replica: bool,
 }
@@ -111,8 +113,17 @@ impl Session {
             output_buffer_bytes: 0,
             blocked: None,
             is_in_exec: false,
+            is_monitor: false,
             reads_replica: false,
         }
+    }
+}
+
+impl Session {
+    /// Bytes kept for the client: what it sent, what it queued and what waits for it.
+    pub fn held_bytes(&self) -> u64 {
+        let queued_bytes = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
+        self.query_buffer_bytes + self.output_buffer_bytes + queued_bytes
     }
 }
 
@@ -160,6 +171,11 @@ impl Sessions {
         let mut all: Vec<&mut Session> = self.by_id.values_mut().map(|session| &mut **session).collect();
         all.sort_unstable_by_key(|session| session.id);
         all.into_iter()
+    }
+
+    /// Bytes kept for all clients.
+    pub fn held_bytes(&self) -> u64 {
+        self.by_id.values().map(|session| session.held_bytes()).sum()
     }
 
     pub fn len(&self) -> usize {

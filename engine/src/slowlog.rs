@@ -5,6 +5,7 @@
 
 use crate::Engine;
 use crate::command::{Command, Flags};
+use crate::config::directive;
 use crate::resp::Args;
 use crate::session::Session;
 use crate::time::Now;
@@ -116,6 +117,11 @@ fn shortened(command: &Command, args: Args<'_>) -> Vec<Vec<u8>> {
     arguments
 }
 
+/// The argument, or what stands for it.
+pub(crate) fn shown_whole<'a>(command: &Command, args: Args<'a>, index: usize) -> &'a [u8] {
+    if is_secret(command, args, index) { REDACTED } else { args.get(index) }
+}
+
 /// Whether an argument is, or belongs to, a password.
 fn is_secret(command: &Command, args: Args<'_>, index: usize) -> bool {
     let is_word = |at: usize, word: &str| args.get(at).eq_ignore_ascii_case(word.as_bytes());
@@ -123,9 +129,8 @@ fn is_secret(command: &Command, args: Args<'_>, index: usize) -> bool {
         "auth" => index >= 1,
         "hello" => (2..index).any(|at| index - at <= 2 && is_word(at, "AUTH")),
         "config|set" => {
-            index >= 3
-                && !index.is_multiple_of(2)
-                && ["requirepass", "masterauth", "primaryauth"].iter().any(|name| is_word(index - 1, name))
+            let is_sensitive = |name| directive::find(name).is_some_and(|(_, known)| known.sensitive);
+            index >= 3 && !index.is_multiple_of(2) && is_sensitive(args.get(index - 1))
         }
         _ => false,
     }

@@ -156,6 +156,7 @@ pub struct Stats {
     pub protocol_errors: u64,
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
+    pub evicted_clients: u64,
     pub acl_access_denied_auth: u64,
     pub used_memory_peak: u64,
     /// Commands processed at the last samples, for instantaneous_ops_per_sec.

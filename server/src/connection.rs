@@ -248,6 +248,16 @@ impl Node {
         }
     }
 
+    /// Closes the connection with what the socket takes now: a client that reads nothing does not keep it open.
+    pub(crate) fn close_now(self: &Rc<Node>, id: SessionId) {
+        self.flush(id);
+        if let Some(link) = self.links.borrow().get(&id) {
+            link.is_closing.set(true);
+            link.is_broken.set(true);
+            link.wake.set();
+        }
+    }
+
     /// Closes connections that were idle or unauthenticated for too long.
     pub(crate) fn sweep(self: &Rc<Node>) {
         let now_ns = self.clock.monotonic_ns();

@@ -10,6 +10,7 @@ mod connection;
 pub mod founding;
 pub mod holdings;
 mod install;
+pub mod listeners;
 mod log_driver;
 pub mod node;
 pub mod options;

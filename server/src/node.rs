@@ -9,6 +9,7 @@
 use crate::connection::Link;
 use crate::holdings::Holdings;
 use crate::install::Offers;
+use crate::listeners::Doors;
 use crate::log_driver::LogDriver;
 use crate::peers::Peers;
 use crate::round::Round;
@@ -43,6 +44,7 @@ pub struct Node {
     pub holdings: Holdings,
     /// The other nodes; none for a node alone.
     pub(crate) peers: OnceCell<Rc<Peers>>,
+    pub(crate) doors: RefCell<Doors>,
     pub(crate) links: RefCell<HashMap<SessionId, Rc<Link>, foldhash::fast::FixedState>>,
     /// What is read goes here first: a connection keeps a buffer of its own only for what is left over.
     pub(crate) round: RefCell<Round>,
@@ -75,6 +77,7 @@ impl Node {
             log,
             holdings: Holdings::default(),
             peers: OnceCell::new(),
+            doors: RefCell::default(),
             links: RefCell::default(),
             round: RefCell::default(),
             turn_wanted: Signal::new(),
@@ -189,6 +192,7 @@ impl Node {
                 Output::Log(output) => self.log.carry_out(self, output),
                 Output::Released(session) => self.flush(session),
                 Output::Close(session) => self.close_when_flushed(session),
+                Output::Cut(session) => self.close_now(session),
                 Output::Action(action) => self.act(action),
                 Output::Rebuild => {
                     self.is_rebuild_due.set(true);
@@ -226,8 +230,13 @@ impl Node {
                     }
                 });
             }
+            Action::Listen { session } => self.move_doors(session),
             Action::ParametersChanged => {}
-            Action::Close(_) | Action::Rebuild { .. } | Action::Snapshot { .. } => {
+            Action::Close(_)
+            | Action::Resume
+            | Action::Unblock { .. }
+            | Action::Rebuild { .. }
+            | Action::Snapshot { .. } => {
                 unreachable!("the shard takes these itself")
             }
         }

@@ -7,10 +7,10 @@ use ramkeep_net::{Host, Listener};
 use ramkeep_server::cli::{self, Outcome};
 use ramkeep_server::config_file::{self, Assembled, Files};
 use ramkeep_server::options::{self, Invocation, ServerArguments, USAGE_EXIT_CODE};
-use ramkeep_server::{banner, start};
+use ramkeep_server::{banner, listeners, start};
 use rand_core::RngCore;
 use std::io::{IsTerminal, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -152,7 +152,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
     let mut signals = host.shutdown_signals().map_err(|error| format!("signals: {error}"))?;
     print_out(&banner::initialized_lines(VERSION, process_id, host.clock().wall_us()));
     host.raise_open_files(u64::from(settings.clients_max) + OTHER_FILES);
-    let listeners = listen(&host, &settings.bind, settings.port, settings.tcp_backlog)?;
+    let listeners = listeners::open(&host, &settings.bind, settings.port, settings.tcp_backlog)?;
     let asks_password = settings.requirepass.is_some();
     let cluster = ramkeep_server::roster::own(settings).map(|member| banner::ClusterFacts {
         node: member.name.clone(),
@@ -227,26 +227,6 @@ fn facts(host: &Host, assembled: &Assembled) -> NodeFacts {
         started_at: Now { monotonic_ns: clock.monotonic_ns(), wall_us: clock.wall_us() },
         total_system_memory_bytes: process.memory_total_bytes,
     }
-}
-
-/// Listens on every address of `bind`; one that begins with `-` may be missing on this machine.
-fn listen(host: &Host, bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    for name in bind {
-        let (name, is_optional) = name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
-        let address = match name {
-            "*" => IpAddr::from([0, 0, 0, 0]),
-            "::*" => IpAddr::from([0u16; 8]),
-            "localhost" => IpAddr::from([127, 0, 0, 1]),
-            text => text.parse().map_err(|_| format!("bind: '{text}' is not an IP address"))?,
-        };
-        match host.listen(SocketAddr::new(address, port), backlog) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if is_optional => tracing::debug!(%address, %error, "not listening here"),
-            Err(error) => return Err(format!("cannot listen on {address} port {port}: {error}")),
-        }
-    }
-    Ok(listeners)
 }
 
 fn tell_report(report: &ramkeep_log::Report) {

@@ -420,9 +420,7 @@ async fn rebuild(node: &Rc<Node>, directory: &Directory) -> Result<(), StartErro
 
 /// Starts everything that a node does beside recovering.
 pub fn spawn_tasks(node: &Rc<Node>, directory: &Rc<Directory>, listeners: Vec<Listener>) {
-    for listener in listeners {
-        ramkeep_net::spawn(accept(Rc::clone(node), listener));
-    }
+    node.let_in(listeners);
     ramkeep_net::spawn(Rc::clone(node).end_turns());
     ramkeep_net::spawn(Rc::clone(node).tick());
     ramkeep_net::spawn(read_again_when_wanted(Rc::clone(node), Rc::clone(directory)));
@@ -432,7 +430,7 @@ pub fn spawn_tasks(node: &Rc<Node>, directory: &Rc<Directory>, listeners: Vec<Li
 }
 
 /// Takes clients in until the node stops.
-async fn accept(node: Rc<Node>, listener: Listener) {
+pub(crate) async fn accept(node: Rc<Node>, listener: Listener) {
     loop {
         match listener.accept().await {
             Ok((conn, peer)) => {

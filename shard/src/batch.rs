@@ -170,9 +170,11 @@ impl Shard {
                     self.prepare_group(buffer, batch, &window[index..], at, &mut group, now);
                 }
                 let prepared = group.prepared[at - group.requests.start];
-                if self.holds_calls {
+                if self.holds_calls || self.engine.is_paused() {
                     let args = batch.args(buffer, batch.requests[at]);
-                    if self.holds_call(&session, prepared.command, args, now) {
+                    if (self.holds_calls && self.holds_call(&session, prepared.command, args, now))
+                        || self.pauses_call(&mut session, prepared.command, args)
+                    {
                         let Part { arrival, requests, .. } = &window[index];
                         let is_first = at == requests.start;
                         let done = if is_first { arrival.start } else { batch.requests[at - 1].end as usize };
@@ -181,6 +183,9 @@ impl Shard {
                     }
                 }
                 self.execute_one(&mut session, buffer, batch, at, prepared, now);
+                if self.engine.monitors.have_lines() {
+                    self.hand_to_monitors(outputs);
+                }
                 if self.engine.data.effects_bytes() >= self.options.turn_bytes_max {
                     self.end_turn(now, outputs);
                     self.begin_batch(now);
@@ -294,7 +299,7 @@ impl Shard {
     fn block(&mut self, session: &mut Session) {
         let connection = self.connections.get_mut(&session.id).expect("a session has its connection");
         connection.is_blocked = true;
-        if !matches!(session.blocked, Some(Blocked::Action)) {
+        if !matches!(session.blocked, Some(Blocked::Action | Blocked::Pause)) {
             self.waiting.push((session.id, None));
         }
     }
@@ -322,7 +327,9 @@ impl Shard {
         }
         for action in std::mem::take(&mut self.engine.actions) {
             match action {
-                Action::Close(id) => outputs.push(Output::Close(id)),
+                Action::Close(id) => outputs.push(Output::Cut(id)),
+                Action::Resume => self.wake_paused(now, outputs),
+                Action::Unblock { session, with_error } => self.end_wait(session, with_error, now, outputs),
                 Action::Rebuild { session } => self.ask_rebuild(session, now, outputs),
                 Action::Snapshot { asked } => self.want_snapshot(
                     match asked {
@@ -360,6 +367,18 @@ impl Shard {
             Ok(Some(text)) => reply.bulk(text.as_bytes()),
             Ok(None) => reply.ok(),
             Err(why) => reply.error(format!("ERR {why}").as_bytes()),
+        });
+    }
+
+    /// CONFIG SET of where clients come in came to an end.
+    pub fn listened(&mut self, id: SessionId, is_moved: bool, outputs: &mut Vec<Output>) {
+        let outcome = self.engine.doors_moved(is_moved);
+        if let Err(error) = &outcome {
+            self.engine.stats.count_error(error.code());
+        }
+        self.unblock(id, outputs, |reply| match outcome {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error.as_bytes()),
         });
     }
 

@@ -1,17 +1,17 @@
-//! Calls that wait for a primary before they are executed.
+//! Calls that wait before they are executed: for a primary, or for the end of a pause.
 //!
 //! Lives here: which calls wait, how long, and who is woken. Not here: calls that were executed and whose replies wait
 //! (`gate`, `confirm`).
 //!
-//! Invariant: a call that waits here has not been executed. It either is later, or is answered NOQUORUM, certainly
-//! without effect. Each connection has at most one waiting call: what stands behind it stays in its buffer.
+//! Invariant: a call that waits here has not been executed. It either is later, or, where no primary came, is answered
+//! NOQUORUM, certainly without effect. Each connection has at most one waiting call: what stands behind it stays in its buffer.
 
 use crate::{Output, Shard};
-use ramkeep_engine::Availability;
 use ramkeep_engine::command::{Command, Flags};
 use ramkeep_engine::resp::Args;
 use ramkeep_engine::session::{Session, SessionId};
 use ramkeep_engine::time::Now;
+use ramkeep_engine::{Availability, Blocked};
 
 /// Whether a connection's next call waits for a primary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum Hold {
     },
     /// It waited for as long as it may: what the buffer holds is refused.
     Over,
+    /// CLIENT PAUSE holds it up.
+    Paused,
 }
 
 impl Shard {
@@ -54,6 +56,40 @@ impl Shard {
         connection.hold = Hold::Waiting { until_ns: now.monotonic_ns.saturating_add(wait_ns) };
         self.held.push(session.id);
         true
+    }
+
+    /// Whether CLIENT PAUSE holds this call up; the session then takes no further one meanwhile.
+    pub(crate) fn pauses_call(
+        &mut self,
+        session: &mut Session,
+        command: Option<&'static Command>,
+        args: Args<'_>,
+    ) -> bool {
+        if !self.engine.pauses(session, command, args) {
+            return false;
+        }
+        let connection = self.connections.get_mut(&session.id).expect("a session has its connection");
+        connection.hold = Hold::Paused;
+        session.blocked = Some(Blocked::Pause);
+        self.paused.push(session.id);
+        true
+    }
+
+    /// Lets calls go on that a pause held up, once it is over.
+    pub(crate) fn wake_paused(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        self.engine.end_pause_in_time(now);
+        if self.engine.is_paused() {
+            return;
+        }
+        for id in std::mem::take(&mut self.paused) {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.hold = Hold::No;
+            }
+            if let Some(session) = self.engine.sessions.get_mut(id) {
+                session.blocked = None;
+            }
+            outputs.push(Output::Released(id));
+        }
     }
 
     /// The session's buffer was executed to its end, or may be again.

@@ -10,6 +10,7 @@
 
 mod apply;
 mod batch;
+mod clients;
 pub mod clock;
 mod confirm;
 mod facts;
@@ -55,6 +56,8 @@ pub struct Options {
     pub held_calls_max: usize,
     /// Keys deleted by one run of the active expire cycle.
     pub expired_per_tick_max: usize,
+    /// Keys evicted by one tick, besides those that commands evict.
+    pub evicted_per_tick_max: usize,
     /// It keeps the log and no data: it acknowledges and votes, may lead for a moment, and serves nothing.
     pub is_log_only: bool,
     pub mutant: Option<Mutant>,
@@ -68,6 +71,7 @@ impl Default for Options {
             withheld_bytes_max: 64 << 20,
             held_calls_max: 10_000,
             expired_per_tick_max: 1000,
+            evicted_per_tick_max: 2000,
             is_log_only: false,
             mutant: None,
         }
@@ -104,6 +108,8 @@ pub enum Output {
     Released(SessionId),
     /// Close the session's connection once its released bytes are out.
     Close(SessionId),
+    /// Close the session's connection now, whatever waits for its client.
+    Cut(SessionId),
     /// Asked for by a command.
     Action(Action),
     /// Read the log from its start and feed its entries to [`Shard::replay`], then call [`Shard::replayed`]. Every
@@ -134,6 +140,10 @@ struct Connection {
     /// A call whose reply comes later: no request is taken until then.
     is_blocked: bool,
     hold: Hold,
+    /// Bytes for the client, as the session was told last.
+    told_bytes: u64,
+    /// Since when more waits for the client than the soft limit allows.
+    over_soft_since_ns: Option<u64>,
 }
 
 /// A turn that is in the log and not yet known to be committed.
@@ -200,6 +210,8 @@ pub struct Shard {
     confirmation: Confirmation,
     /// Sessions whose next call waits for a primary.
     held: Vec<SessionId>,
+    /// Sessions whose next call waits for the end of a pause.
+    paused: Vec<SessionId>,
     /// There is no primary that this node knows of: calls on data wait.
     holds_calls: bool,
     handover: Option<Handover>,
@@ -243,6 +255,7 @@ impl Shard {
             has_touched_data: false,
             confirmation: Confirmation::default(),
             held: Vec::new(),
+            paused: Vec::new(),
             holds_calls: false,
             handover: None,
             yield_again_ns: 0,
@@ -270,6 +283,8 @@ impl Shard {
             outbox: Outbox::new(protocol),
             is_blocked: false,
             hold: Hold::No,
+            told_bytes: 0,
+            over_soft_since_ns: None,
         };
         self.connections.insert(session, connection);
         session
@@ -282,6 +297,8 @@ impl Shard {
         self.connections.remove(&session);
         self.waiting.retain(|(waiting, _)| *waiting != session);
         self.held.retain(|held| *held != session);
+        self.paused.retain(|paused| *paused != session);
+        self.engine.monitors.remove(session);
         self.confirmation.forget(session);
     }
 
@@ -348,7 +365,7 @@ impl Shard {
         let committed = self.engine.data.committed_turn();
         self.connections.get(&session).is_some_and(|connection| {
             !connection.is_blocked
-                && !matches!(connection.hold, Hold::Waiting { .. })
+                && !matches!(connection.hold, Hold::Waiting { .. } | Hold::Paused)
                 && !connection.outbox.is_unconfirmed()
                 && connection.outbox.withheld_bytes(committed) < self.options.withheld_bytes_max
         }) && !self.is_waiting_for_room()

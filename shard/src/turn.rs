@@ -8,6 +8,7 @@
 
 use crate::payload::{HEAD_BYTES, Payload};
 use crate::{Executed, Mutant, Output, Proposed, Shard, State};
+use ramkeep_engine::session::SessionId;
 use ramkeep_engine::stats::LatencyHistogram;
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Availability, Blocked, error::ErrorReply};
@@ -20,6 +21,7 @@ const WRITE_ON_REPLICA: ErrorReply = ErrorReply::new("READONLY You can't write a
 const LOG_ONLY: ErrorReply =
     ErrorReply::new("NODATA This node keeps the log and no data. Go to a node that keeps the data.");
 const WAIT_ON_REPLICA: &[u8] = b"ERR WAIT cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.";
+const UNBLOCKED: &[u8] = b"UNBLOCKED client unblocked via CLIENT UNBLOCK";
 const READ_ON_REPLICA: ErrorReply = ErrorReply::new(
     "READONLY This node is a replica. Send READONLY to read here what is committed, or go to the primary.",
 );
@@ -33,8 +35,9 @@ const OVERHEAD_BYTES: u64 = 4096;
 impl Shard {
     /// Facts that admission reads: role, lease, room, memory.
     pub(crate) fn begin_batch(&mut self, now: Now) {
+        self.engine.end_pause_in_time(now);
         self.refresh_availability_at(Some(now));
-        self.engine.refresh_memory();
+        self.engine.note_memory_peak();
     }
 
     pub(crate) fn refresh_availability(&mut self) {
@@ -70,7 +73,9 @@ impl Shard {
                 },
             },
         };
-        self.engine.data.may_log = self.engine.availability == Availability::Primary;
+        // A pause lets nothing change, deadlines and evictions included.
+        self.engine.data.may_log =
+            self.engine.availability == Availability::Primary && !self.engine.is_paused();
     }
 
     /// Calls on data wait for a primary, here or elsewhere.
@@ -170,18 +175,30 @@ impl Shard {
             }
             self.end_turn(now, outputs);
         }
+        self.evict(now, outputs);
         self.engine.data.free_flushed(FREED_PER_TICK_MAX);
         self.want_snapshot_by_length(now, outputs);
         self.check_waiting(now, outputs);
         self.engine.note_memory_peak();
         self.confirm(now, outputs);
         self.review_handover(now, outputs);
+        self.review_clients(now, outputs);
         self.wake_held(now, outputs);
+        self.wake_paused(now, outputs);
         self.refresh_facts(now);
         let processed = self.engine.stats.commands_processed;
         self.engine.stats.operations.sample(processed, now.monotonic_ns);
         (self.engine.log.commit_p50_us, self.engine.log.commit_p99_us) =
             self.commit_times.roll(now.monotonic_ns);
+    }
+
+    /// Goes on where commands have not made enough room: the limit was lowered, or they brought more at once.
+    fn evict(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        if self.state == State::Leading && !self.is_short_of_room() {
+            self.refresh_availability_at(Some(now));
+            self.engine.evict_some(self.options.evicted_per_tick_max);
+            self.end_turn(now, outputs);
+        }
     }
 
     fn is_short_of_room(&self) -> bool {
@@ -226,6 +243,24 @@ impl Shard {
                 Some(_) => {}
                 None => _ = self.waiting.remove(index),
             }
+        }
+    }
+
+    /// CLIENT UNBLOCK: the session's wait ends now, with an error or with what is known so far.
+    pub(crate) fn end_wait(&mut self, id: SessionId, with_error: bool, now: Now, outputs: &mut Vec<Output>) {
+        let Some(session) = self.engine.sessions.get_mut(id) else { return };
+        match &mut session.blocked {
+            Some(Blocked::Wait { .. } | Blocked::WaitLog { .. }) if with_error => {
+                self.engine.stats.count_error(b"UNBLOCKED");
+                self.unblock(id, outputs, |reply| reply.error(UNBLOCKED));
+            }
+            Some(Blocked::Wait { deadline_ns, .. } | Blocked::WaitLog { deadline_ns, .. }) => {
+                *deadline_ns = Some(now.monotonic_ns);
+                self.end_turn(now, outputs);
+                self.check_waiting(now, outputs);
+            }
+            // Its wait ended in the meantime.
+            Some(Blocked::Action | Blocked::Pause) | None => {}
         }
     }
 

@@ -8,6 +8,7 @@ mod log_common;
 mod handover;
 mod lives;
 mod log_only;
+mod pauses;
 mod reads;
 mod snapshots;
 mod step_down;

@@ -10,6 +10,7 @@
     reason = "these tests are about real processes, files, sockets and clocks"
 )]
 
+pub mod boundary;
 pub mod cargo;
 pub mod cluster;
 pub mod generator;

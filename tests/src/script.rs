@@ -30,6 +30,8 @@ pub enum Compare {
     Exact,
     /// The kind of reply only, for what is random or belongs to the process.
     Kind,
+    /// Errors word by word, everything else by its kind: for what differs from node to node.
+    Errors,
     /// The first word only, for texts that name the product.
     Code,
     /// Elements or pairs in any order.
@@ -147,10 +149,11 @@ fn action(text: &str, number: usize) -> Action {
     Action::Command { connection, compare, arguments }
 }
 
-fn compare(word: &str, number: usize) -> Compare {
+pub(crate) fn compare(word: &str, number: usize) -> Compare {
     let (name, value) = word.split_once(':').unwrap_or((word, ""));
     match name {
         "kind" => Compare::Kind,
+        "errors" => Compare::Errors,
         "code" => Compare::Code,
         "sorted" => Compare::Sorted,
         "pairs" => Compare::Pairs,
@@ -227,6 +230,8 @@ impl Compare {
                 _ => theirs == ours,
             },
             Compare::Kind => theirs.kind() == ours.kind(),
+            Compare::Errors if theirs.is_error() || ours.is_error() => theirs == ours,
+            Compare::Errors => theirs.kind() == ours.kind(),
             _ => self.reduce(theirs) == self.reduce(ours),
         }
     }

@@ -52,6 +52,14 @@ pub(crate) fn container(call: &mut crate::call::Call<'_>) -> crate::error::Resul
     Err(crate::error::wrong_arity(call.name()))
 }
 
+/// What Redis says to more arguments than a subcommand with an open end takes.
+pub(crate) fn too_many_arguments(call: &crate::call::Call<'_>) -> crate::error::ErrorReply {
+    let container = call.command.container_name().to_uppercase();
+    let start: &[u8] = b"ERR unknown subcommand or wrong number of arguments for '";
+    let end = format!("'. Try {container} HELP.");
+    crate::error::ErrorReply::owned([start, call.arg(1), end.as_bytes()].concat())
+}
+
 /// HELP of a container, from the table: each subcommand with its arguments and what it does.
 pub(crate) fn help(call: &mut crate::call::Call<'_>) -> crate::error::Result {
     let parent = call.command.container_name();

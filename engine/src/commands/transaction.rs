@@ -113,6 +113,7 @@ fn exec(call: &mut Call<'_>) -> Result {
         call.engine.data.select(call.session.database);
     }
     call.session.is_in_exec = false;
+    call.engine.tell_monitors(call.session, call.command, call.args, call.now);
     Ok(())
 }
 

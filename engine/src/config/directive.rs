@@ -22,6 +22,8 @@ pub struct Directive {
     pub hidden: bool,
     /// A secret: never printed by anything but CONFIG GET and CONFIG REWRITE.
     pub sensitive: bool,
+    /// A secret between nodes: CONFIG GET gives an empty text, only CONFIG REWRITE prints it.
+    pub masked: bool,
     pub treatment: Treatment,
 }
 
@@ -144,6 +146,7 @@ impl Directive {
             change: Change::Anytime,
             hidden: false,
             sensitive: false,
+            masked: false,
             treatment,
         }
     }
@@ -170,6 +173,11 @@ impl Directive {
 
     pub(super) const fn hidden(mut self) -> Self {
         self.hidden = true;
+        self
+    }
+
+    pub(super) const fn masked(mut self) -> Self {
+        self.masked = true;
         self
     }
 

@@ -107,7 +107,7 @@ impl Config {
                     false => matches(pattern, name.as_bytes()),
                 };
                 if is_wanted {
-                    found.push((name, value.text()));
+                    found.push((name, if directive.masked { Vec::new() } else { value.text() }));
                 }
             }
         }
@@ -205,6 +205,8 @@ impl Config {
             Change::Protected if self.settings.enable_protected_configs.permits(client_is_local) => Ok(()),
             Change::Protected => Err("can't set protected config"),
             Change::Fixed => match read_words(directive, &[value], &self.values[index]) {
+                // Comparing would tell whether a guess is right.
+                Ok(_) if directive.masked && !self.values[index].text().is_empty() => Err(IMMUTABLE),
                 Ok(value) if value == self.values[index] => Ok(()),
                 _ => Err(IMMUTABLE),
             },

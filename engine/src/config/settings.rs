@@ -33,6 +33,8 @@ pub struct Settings {
     // Memory and expiry
     /// 0: no limit.
     pub maxmemory_bytes: u64,
+    /// 0: no limit.
+    pub maxmemory_clients_bytes: u64,
     pub maxmemory_policy: EvictionPolicy,
     pub maxmemory_samples: u32,
     pub lfu_log_factor: u32,
@@ -103,6 +105,17 @@ pub enum EvictionPolicy {
 }
 
 impl EvictionPolicy {
+    /// Whether keys without a deadline always stay.
+    pub fn spares_lasting(self) -> bool {
+        matches!(
+            self,
+            EvictionPolicy::VolatileLru
+                | EvictionPolicy::VolatileLfu
+                | EvictionPolicy::VolatileRandom
+                | EvictionPolicy::VolatileTtl
+        )
+    }
+
     /// Whether access frequency, not recency, is to be kept per key.
     pub fn counts_frequency(self) -> bool {
         matches!(self, EvictionPolicy::VolatileLfu | EvictionPolicy::AllKeysLfu)
@@ -166,6 +179,7 @@ impl Settings {
             bulk_bytes_max: from.bytes("proto-max-bulk-len"),
             shutdown_timeout_s: from.number("shutdown-timeout"),
             maxmemory_bytes: from.bytes("maxmemory"),
+            maxmemory_clients_bytes: from.bytes_or_part("maxmemory-clients", from.bytes("maxmemory")),
             maxmemory_policy: from.policy("maxmemory-policy"),
             maxmemory_samples: from.number("maxmemory-samples"),
             lfu_log_factor: from.number("lfu-log-factor"),
@@ -233,6 +247,15 @@ impl<'a> Source<'a> {
     fn bytes(&self, name: &str) -> u64 {
         let Value::Memory(bytes) = self.value(name) else { unreachable!("'{name}' is a size") };
         *bytes
+    }
+
+    /// A size, or so many percent of `whole`.
+    fn bytes_or_part(&self, name: &str, whole: u64) -> u64 {
+        match self.value(name) {
+            Value::Memory(bytes) => *bytes,
+            Value::Percent(percent) => whole / 100 * u64::from(*percent),
+            _ => unreachable!("'{name}' is a size or a part"),
+        }
     }
 
     fn word(&self, name: &str) -> &'static str {

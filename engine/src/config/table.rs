@@ -41,7 +41,6 @@ const TITLE: &str = "the process title stays as it was started";
 const ACL: &str = "there is one user, 'default', with the password of 'requirepass'";
 const MODULES: &str = "modules cannot be loaded";
 const CRASH: &str = "a failed assertion prints its message and stops the node";
-const EVICTION: &str = "clients are held to their own output limits, not to a common one";
 const LATER_TYPES: &str = "the types concerned do not exist yet";
 const TRACKING: &str = "client-side caching does not exist yet";
 const DUMP: &str = "RESTORE always checks its payload";
@@ -76,7 +75,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("client-query-buffer-limit", Memory { min: MIB, max: i64::MAX as u64 }, "1gb", Honoured),
     row("client-output-buffer-limit", OutputLimits, "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", Honoured),
     row("proto-max-bulk-len", Memory { min: MIB, max: i64::MAX as u64 }, "512mb", Honoured),
-    row("maxmemory-clients", MemoryOrPercent, "0", Harmless(EVICTION)),
+    row("maxmemory-clients", MemoryOrPercent, "0", Honoured),
     row("requirepass", Text(Any), "", Honoured).sensitive(),
     row("unixsocket", Text(Any), "", Refused("there are no Unix sockets; connect to the port")).never(),
     row("unixsocketperm", Octal { max: 0o777 }, "0", Harmless("there are no Unix sockets")).never(),
@@ -94,7 +93,7 @@ pub const DIRECTIVES: &[Directive] = &[
     // Memory and expiry
     row("maxmemory", ALL_BYTES, "0", Honoured),
     row("maxmemory-policy", POLICIES, "noeviction", Honoured),
-    row("maxmemory-samples", POSITIVE, "5", Honoured),
+    row("maxmemory-samples", Integer { min: 1, max: 64 }, "5", Honoured),
     row("maxmemory-eviction-tenacity", Integer { min: 0, max: 100 }, "10", Harmless("work in a turn is bounded by a count, not by time")),
     row("lfu-log-factor", NATURAL, "10", Honoured),
     row("lfu-decay-time", NATURAL, "1", Honoured),
@@ -156,7 +155,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("crash-log-enabled", Boolean, "yes", Harmless(CRASH)),
     row("crash-memcheck-enabled", Boolean, "yes", Harmless(CRASH)),
     row("use-exit-on-panic", Boolean, "no", Harmless(CRASH)).hidden(),
-    row("debug-assert-enabled", Boolean, "no", Harmless("assertions are always on")).never().hidden(),
+    row("enable-debug-assert", Boolean, "no", Harmless("assertions are always on")).never().hidden(),
     row("watchdog-period", NATURAL, "0", Harmless("there is no software watchdog")).hidden(),
     row("ignore-warnings", Text(Any), "", Harmless("there are no start checks to silence")),
     row("always-show-logo", Boolean, "no", Harmless("there is no logo")).never(),
@@ -292,7 +291,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("node-role", Text(Any), "", Honoured).fixed(),
     row("cluster-id", Text(Any), "", Honoured).fixed(),
     row("member", Members, "", Honoured).fixed(),
-    row("peer-secret", Text(Any), "", Honoured).fixed().sensitive(),
+    row("peer-secret", Text(Any), "", Honoured).fixed().sensitive().masked(),
     row("segment-size-bytes", Memory { min: MIB, max: 1024 * MIB }, "64mb", Honoured).fixed(),
     row("snapshot-keep", Integer { min: 1, max: 1000 }, "2", Honoured),
     row("snapshot-log-bytes", BYTES, "1gb", Honoured),

@@ -434,3 +434,17 @@ proptest! {
         let _ = Config::new().rewrite(&file);
     }
 }
+
+#[test]
+fn the_secret_between_nodes_is_never_shown_and_survives_a_rewrite() {
+    let mut config = Config::new();
+    assert!(config.set(&[(b"peer-secret", b"")], true).is_ok(), "as it was read");
+    config.set_at_start("peer-secret", &[b"hush"]).expect("a text");
+    let shown = config.get(b"peer-secret", |pattern, name| pattern == name);
+    assert_eq!(shown, [("peer-secret", Vec::new())]);
+    for guess in ["", "hush", "rush"] {
+        assert!(config.set(&[(b"peer-secret", guess.as_bytes())], true).is_err(), "{guess}");
+    }
+    assert_eq!(config.settings().peer_secret, b"hush");
+    assert!(String::from_utf8_lossy(&config.rewrite(b"")).contains("peer-secret hush"));
+}

@@ -8,6 +8,7 @@
 
 mod access;
 mod apply;
+mod eviction;
 mod handle;
 mod recorder;
 mod uncommitted;
@@ -67,6 +68,7 @@ pub struct Data {
     marks_use: bool,
     hint: Option<Hint>,
     pub hash_limits: HashLimits,
+    eviction_pool: eviction::EvictionPool,
     pub stats: DataStats,
 }
 
@@ -83,6 +85,7 @@ impl Data {
             marks_use: true,
             hint: None,
             hash_limits: HashLimits { listpack_entries_max: 128, listpack_value_bytes_max: 64, hash_key },
+            eviction_pool: eviction::EvictionPool::default(),
             stats: DataStats::default(),
         }
     }

@@ -6,9 +6,14 @@
 //! Invariant: holds (deadline, slot, hash) of exactly the entries that have a deadline; keys without one cost
 //! nothing.
 
+use super::table::below;
 use crate::hash::KeyHash;
 use crate::slot::Slot;
+use rand_core::RngCore;
 use std::collections::BTreeSet;
+
+/// Deadlines passed over at random behind the moment drawn.
+const PASSED_MAX: usize = 32;
 
 /// Bytes counted for a deadline: 16 of its own in tree nodes that are on average two thirds full.
 pub const DEADLINE_BYTES: u64 = 24;
@@ -62,6 +67,17 @@ impl Expires {
     /// The earliest deadline, if it is not after `now_ms`.
     pub fn next_due(&self, now_ms: i64) -> Option<Due> {
         self.due.first().copied().filter(|due| due.deadline_ms <= now_ms)
+    }
+
+    /// A deadline near a moment drawn between the first and the last, in bounded work: not uniform where deadlines
+    /// crowd together.
+    pub fn random(&self, rng: &mut impl RngCore) -> Option<Due> {
+        let (first, last) = (self.due.first()?.deadline_ms, self.due.last()?.deadline_ms);
+        let span = usize::try_from(last.abs_diff(first)).unwrap_or(usize::MAX).saturating_add(1);
+        let deadline_ms = first.saturating_add_unsigned(below(rng, span) as u64);
+        let passed = below(rng, PASSED_MAX.min(self.due.len()));
+        let behind = self.due.range(Due { deadline_ms, place: 0 }..);
+        behind.chain(self.due.iter()).nth(passed).copied()
     }
 
     /// Mean time left; 0 when no key has a deadline or all are past.

@@ -211,7 +211,7 @@ impl Node {
         match output {
             Output::Log(output) => self.act_for_log(output, now, outputs),
             Output::Released(session) => self.flush(session),
-            Output::Close(session) => self.close(session),
+            Output::Close(session) | Output::Cut(session) => self.close(session),
             Output::Action(action) => panic!("no test asks for {action:?}"),
             Output::Rebuild => {
                 self.wants_rebuild = true;

@@ -1,7 +1,8 @@
 //! CLIENT and its subcommands.
 //!
 //! Lives here: one client's settings, the line about a client, which clients LIST and KILL mean.
-//! Not here: closing connections, which the node does when asked by an action.
+//! Not here: clients that wait (`control`), client-side caching (`tracking`); closing connections, which the node does
+//! when asked by an action.
 //!
 //! Invariant: the client that runs a command is out of the registry; it is merged in by its id.
 
@@ -15,7 +16,7 @@ use crate::session::{ReplyMode, Session, SessionId};
 use crate::time::Now;
 use std::fmt::Write as _;
 
-const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -> Command {
+pub(super) const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -> Command {
     Command::node(name, arity, handler)
         .flags(Flags::NO_SCRIPT.with(Flags::LOADING).with(Flags::STALE))
         .acl(Categories::CONNECTION)
@@ -64,6 +65,18 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         "Instructs the server whether to reply to commands.",
         "O(1)",
     ),
+    sub("client|capa", at_least(2), claim_capability).doc(
+        "8.0.0",
+        "capability [capability ...]",
+        "A client claims its capability.",
+        "O(1)",
+    ),
+    super::control::PAUSE,
+    super::control::UNPAUSE,
+    super::control::UNBLOCK,
+    super::tracking::TRACKING_INFO,
+    super::tracking::GET_REDIRECTION,
+    super::tracking::CACHING,
 ];
 
 const NO_SUCH_CLIENT: ErrorReply = ErrorReply::new("ERR No such client");
@@ -122,6 +135,13 @@ fn set_info(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+/// A client says what it understands. The one capability that Valkey knows, `redirect`, is about replies that are never
+/// given here: a replica answers READONLY.
+fn claim_capability(call: &mut Call<'_>) -> Result {
+    call.reply.ok();
+    Ok(())
+}
+
 fn on_or_off(call: &Call<'_>) -> Result<bool> {
     if call.is_word(2, "ON") {
         Ok(true)
@@ -173,7 +193,6 @@ fn describe(session: &Session, now: Now) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let queued = session.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64);
     let queued_bytes = session.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
-    let total_bytes = session.query_buffer_bytes + session.output_buffer_bytes + queued_bytes;
     let fields: [(&str, &dyn std::fmt::Display); 32] = [
         ("id", &session.id.0),
         ("addr", &session.address),
@@ -195,10 +214,10 @@ fn describe(session: &Session, now: Now) -> String {
         ("multi-mem", &queued_bytes),
         ("rbs", &0),
         ("rbp", &0),
-        ("obl", &session.output_buffer_bytes),
+        ("obl", &0),
         ("oll", &0),
-        ("omem", &0),
-        ("tot-mem", &total_bytes),
+        ("omem", &session.output_buffer_bytes),
+        ("tot-mem", &session.held_bytes()),
         ("events", &"r"),
         ("cmd", &session.last_command),
         ("user", &text(&session.user)),
@@ -220,6 +239,7 @@ fn describe(session: &Session, now: Now) -> String {
 /// Letters for what is special about a client; `N` when nothing is.
 fn flags_of(session: &Session) -> String {
     let letters = [
+        (session.is_monitor, 'O'),
         (session.blocked.is_some(), 'b'),
         (session.transaction.is_some(), 'x'),
         (session.is_closing, 'c'),

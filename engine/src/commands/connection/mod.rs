@@ -3,6 +3,8 @@
 //! They tell of the connection and not of data: none of their replies waits for a commit.
 
 mod client;
+mod control;
+mod tracking;
 
 use crate::call::Call;
 use crate::command::{Categories, Command, Flags, at_least, exactly};
@@ -263,6 +265,8 @@ fn reset(call: &mut Call<'_>) -> Result {
     let session = &mut *call.session;
     session.transaction = None;
     session.reads_replica = false;
+    session.is_monitor = false;
+    call.engine.monitors.remove(session.id);
     call.engine.data.unwatch(session.id);
     session.watched = 0;
     session.database = 0;

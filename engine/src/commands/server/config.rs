@@ -6,7 +6,10 @@ use crate::call::Call;
 use crate::command::{Command, Flags, at_least, exactly};
 use crate::error::{ErrorReply, Result, SYNTAX};
 use crate::glob;
-use crate::{Action, Blocked};
+use crate::{Action, Blocked, Engine};
+
+/// Directives that say where clients come in.
+const DOORS: [&str; 2] = ["port", "bind"];
 
 const fn sub(name: &'static str, arity: i16, handler: crate::command::Handler) -> Command {
     Command::node(name, arity, handler)
@@ -72,11 +75,44 @@ fn set(call: &mut Call<'_>) -> Result {
         (2..call.args.len()).step_by(2).map(|index| (call.arg(index), call.arg(index + 1))).collect();
     let is_local = is_local(&call.session.address);
     let outcome = call.engine.config.set(&pairs, is_local);
-    outcome.map_err(|error| ErrorReply::owned(format!("ERR {error}")))?;
+    let changed = outcome.map_err(|error| ErrorReply::owned(format!("ERR {error}")))?;
+    let moves_doors = changed.iter().any(|it| DOORS.contains(&it.name));
+    if moves_doors && (call.session.is_in_exec || call.engine.moving_doors.is_some()) {
+        // The outcome comes later: a transaction answers at once, and one change is under way at a time.
+        call.engine.config.restore(changed);
+        return Err(ErrorReply::new("ERR CONFIG SET of port or bind cannot be done right now"));
+    }
     call.engine.parameters_changed();
     call.engine.actions.push(Action::ParametersChanged);
-    call.reply.ok();
+    if moves_doors {
+        call.session.blocked = Some(Blocked::Action);
+        call.engine.moving_doors = Some(changed);
+        call.engine.actions.push(Action::Listen { session: call.session.id });
+    } else {
+        call.reply.ok();
+    }
     Ok(())
+}
+
+impl Engine {
+    /// Clients come in where CONFIG SET said, or it could not be done: then all of that CONFIG SET is taken back. Gives
+    /// the reply.
+    pub fn doors_moved(&mut self, is_moved: bool) -> Result {
+        let changed = self.moving_doors.take().unwrap_or_default();
+        if is_moved {
+            self.node.port = self.config.settings().port;
+            return Ok(());
+        }
+        let name = changed.iter().map(|it| it.name).find(|name| DOORS.contains(name)).unwrap_or("port");
+        let why = match name {
+            "bind" => "Failed to bind to specified addresses.",
+            _ => "Unable to listen on this port. Check server logs.",
+        };
+        self.config.restore(changed);
+        self.parameters_changed();
+        let text = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
+        Err(ErrorReply::owned(text))
+    }
 }
 
 /// Whether an address is this machine's loopback.
@@ -106,7 +142,32 @@ fn rewrite(call: &mut Call<'_>) -> Result {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::check;
+    use crate::Action;
+    use crate::session::SessionId;
+    use crate::testing::{Bench, check};
+
+    #[test]
+    fn where_clients_come_in_changes_when_it_could_be_done_and_all_is_taken_back_when_not() {
+        let mut bench = Bench::new();
+        bench.check("> CONFIG SET hz 20 port 7000 timeout 9");
+        assert!(bench.session(0).blocked.is_some(), "the reply comes later");
+        let actions = std::mem::take(&mut bench.engine.actions);
+        assert!(actions.contains(&Action::Listen { session: SessionId(1) }));
+        let busy = "(error) ERR CONFIG SET of port or bind cannot be done right now";
+        bench.check(&format!("1> CONFIG SET port 7001\n{busy}\n1> CONFIG SET port 7000\nOK"));
+        let error = bench.engine.doors_moved(false).expect_err("it says why");
+        assert_eq!(
+            error.as_bytes(),
+            b"ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. Check server logs."
+        );
+        bench.check(
+            "1> CONFIG GET port\n1) \"port\"\n2) \"6379\"\n1> CONFIG GET timeout\n1) \"timeout\"\n2) \"0\"",
+        );
+        bench.check("1> CONFIG SET port 7001");
+        bench.engine.doors_moved(true).expect("it is done");
+        assert_eq!(bench.engine.node.port, 7001);
+        bench.check(&format!("> MULTI\nOK\n> CONFIG SET bind 127.0.0.1\nQUEUED\n> EXEC\n1) {busy}"));
+    }
 
     #[test]
     fn parameters_are_read_and_set_all_or_none() {

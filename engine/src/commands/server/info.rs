@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 type Section = fn(&Call<'_>, &mut String);
 
 /// Every section; the last column says whether it is shown unasked.
-const SECTIONS: [(&str, Section, bool); 12] = [
+const SECTIONS: [(&str, Section, bool); 13] = [
     ("Server", server, true),
     ("Clients", clients, true),
     ("Memory", memory, true),
@@ -23,9 +23,10 @@ const SECTIONS: [(&str, Section, bool); 12] = [
     ("Stats", stats, true),
     ("Replication", replication, true),
     ("CPU", cpu, true),
+    ("Modules", modules, true),
     ("Commandstats", command_stats, false),
-    ("Latencystats", latency_stats, false),
     ("Errorstats", error_stats, true),
+    ("Latencystats", latency_stats, false),
     ("Cluster", cluster, true),
     ("Keyspace", keyspace, true),
 ];
@@ -36,6 +37,7 @@ pub(super) fn info(call: &mut Call<'_>) -> Result {
     let names = |wanted: &str| asked.iter().any(|name| name == wanted);
     let is_default = asked.is_empty() || names("default");
     let is_all = names("all") || names("everything");
+    call.engine.count_clients();
     let mut text = String::new();
     let all = SECTIONS.into_iter().chain([("Durability", durability as Section, true)]);
     for (title, section, is_usual) in all {
@@ -97,6 +99,8 @@ fn clients(call: &Call<'_>, text: &mut String) {
     line(text, "pubsub_clients", 0);
     line(text, "watching_clients", watching_clients);
     line(text, "total_watched_keys", watched_keys);
+    line(text, "total_blocking_keys", 0);
+    line(text, "total_blocking_keys_on_nokey", 0);
 }
 
 fn human(bytes: u64) -> String {
@@ -112,12 +116,10 @@ fn human(bytes: u64) -> String {
 
 fn memory(call: &Call<'_>, text: &mut String) {
     let engine = &*call.engine;
-    let used = engine.data.used_memory();
+    let used = engine.used_memory();
     let resident = engine.log.resident_memory_bytes;
     let settings = engine.config.settings();
     let peak = engine.stats.used_memory_peak.max(used);
-    let clients: u64 =
-        engine.sessions.iter().map(|session| session.output_buffer_bytes + session.query_buffer_bytes).sum();
     line(text, "used_memory", used);
     line(text, "used_memory_human", human(used));
     line(text, "used_memory_rss", resident);
@@ -125,17 +127,23 @@ fn memory(call: &Call<'_>, text: &mut String) {
     line(text, "used_memory_peak", peak);
     line(text, "used_memory_peak_human", human(peak));
     line(text, "used_memory_peak_perc", format!("{:.2}%", used as f64 * 100.0 / peak.max(1) as f64));
-    line(text, "used_memory_dataset", used);
+    line(text, "used_memory_overhead", engine.clients_bytes());
+    line(text, "used_memory_startup", 0);
+    line(text, "used_memory_dataset", engine.data.used_memory());
     line(text, "total_system_memory", engine.node.total_system_memory_bytes);
     line(text, "total_system_memory_human", human(engine.node.total_system_memory_bytes));
     line(text, "maxmemory", settings.maxmemory_bytes);
     line(text, "maxmemory_human", human(settings.maxmemory_bytes));
     line(text, "maxmemory_policy", policy(engine));
     line(text, "mem_fragmentation_ratio", format!("{:.2}", resident as f64 / used.max(1) as f64));
-    line(text, "mem_clients_normal", clients);
+    line(text, "mem_clients_normal", engine.clients_bytes());
     line(text, "mem_not_counted_for_evict", 0);
     line(text, "number_of_cached_scripts", 0);
     line(text, "lazyfree_pending_objects", 0);
+    line(text, "number_of_functions", 0);
+    line(text, "number_of_libraries", 0);
+    line(text, "mem_clients_slaves", 0);
+    line(text, "mem_allocator", "mimalloc");
 }
 
 fn policy(engine: &Engine) -> String {
@@ -189,12 +197,15 @@ fn stats(call: &Call<'_>, text: &mut String) {
     line(text, "rejected_connections", stats.rejected_connections);
     line(text, "expired_keys", data.expired_keys);
     line(text, "evicted_keys", data.evicted_keys);
-    line(text, "evicted_clients", 0);
+    line(text, "evicted_clients", stats.evicted_clients);
+    line(text, "evicted_scripts", 0);
     line(text, "keyspace_hits", data.keyspace_hits);
     line(text, "keyspace_misses", data.keyspace_misses);
     line(text, "pubsub_channels", 0);
     line(text, "pubsub_patterns", 0);
+    line(text, "pubsubshard_channels", 0);
     line(text, "latest_fork_usec", 0);
+    line(text, "total_forks", 0);
     line(text, "total_error_replies", stats.error_replies);
     line(text, "unexpected_error_replies", 0);
     line(text, "acl_access_denied_auth", stats.acl_access_denied_auth);
@@ -287,6 +298,9 @@ fn error_stats(call: &Call<'_>, text: &mut String) {
     }
 }
 
+/// There are none.
+fn modules(_: &Call<'_>, _: &mut String) {}
+
 fn cluster(_: &Call<'_>, text: &mut String) {
     line(text, "cluster_enabled", 0);
 }
@@ -371,11 +385,11 @@ mod tests {
         };
         assert_eq!(
             titles(&info(&mut bench, "")),
-            "Server Clients Memory Persistence Stats Replication CPU Errorstats Cluster Keyspace Durability"
+            "Server Clients Memory Persistence Stats Replication CPU Modules Errorstats Cluster Keyspace Durability"
         );
         assert_eq!(titles(&info(&mut bench, "keyspace CLIENTS nosuch")), "Clients Keyspace");
         assert_eq!(titles(&info(&mut bench, "server default")), titles(&info(&mut bench, "")));
-        assert!(titles(&info(&mut bench, "all")).contains("Commandstats Latencystats"));
+        assert!(titles(&info(&mut bench, "all")).contains("Commandstats Errorstats Latencystats"));
         assert_eq!(info(&mut bench, "nosuch"), "");
     }
 

@@ -80,6 +80,12 @@ pub const COMMANDS: &[Command] = &[
         .acl(Categories::ADMIN.with(Categories::DANGEROUS))
         .group("server")
         .doc("2.8.12", "", "Returns the replication role.", "O(1)"),
+    Command::node("monitor", exactly(0), monitor).flags(ADMIN).group("server").doc(
+        "1.0.0",
+        "",
+        "Listens for all requests received by the server in real-time.",
+        "O(1)",
+    ),
     Command::node("config", at_least(1), crate::commands::container)
         .group("server")
         .subcommands(config::SUBCOMMANDS)
@@ -112,6 +118,8 @@ pub const COMMANDS: &[Command] = &[
         .subcommands(memory::SUBCOMMANDS)
         .doc("4.0.0", "", "A container for memory diagnostics commands.", "Depends on subcommand."),
     snapshot::BGSAVE,
+    snapshot::BGREWRITEAOF,
+    MODULE,
     snapshot::SAVE,
     snapshot::LASTSAVE,
     Command::node("ramkeep", at_least(1), crate::commands::container)
@@ -121,6 +129,23 @@ pub const COMMANDS: &[Command] = &[
     wait::WAIT,
     wait::WAITAOF,
 ];
+
+/// Clients ask which modules there are; there are none, and none can be loaded.
+const MODULE: Command = Command::node("module", at_least(1), crate::commands::container)
+    .group("server")
+    .subcommands(&[
+        Command::node("module|list", exactly(1), module_list)
+            .flags(Flags::ADMIN.with(Flags::NO_SCRIPT))
+            .group("server")
+            .doc("4.0.0", "", "Returns all loaded modules.", "O(N) where N is the number of loaded modules."),
+        crate::commands::help_of("module|help").group("server"),
+    ])
+    .doc("4.0.0", "", "A container for module commands.", "Depends on subcommand.");
+
+fn module_list(call: &mut Call<'_>) -> Result {
+    call.reply.array(0);
+    Ok(())
+}
 
 fn dbsize(call: &mut Call<'_>) -> Result {
     let keys = call.engine.data.keyspace().len();
@@ -192,6 +217,19 @@ fn shutdown(call: &mut Call<'_>) -> Result {
         return Err(ErrorReply::new("ERR No shutdown in progress."));
     }
     call.engine.actions.push(Action::Shutdown);
+    Ok(())
+}
+
+fn monitor(call: &mut Call<'_>) -> Result {
+    if call.session.is_in_exec {
+        return Err(ErrorReply::new("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    // Asked for again it answers nothing, as in Redis.
+    if !call.session.is_monitor {
+        call.session.is_monitor = true;
+        call.engine.monitors.add(call.session.id);
+        call.reply.ok();
+    }
     Ok(())
 }
 

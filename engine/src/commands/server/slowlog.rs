@@ -46,7 +46,7 @@ fn get(call: &mut Call<'_>) -> Result {
             Some(-1) => usize::MAX,
             count => count.and_then(|count| usize::try_from(count).ok()).ok_or(BAD_COUNT)?,
         },
-        _ => return Err(crate::error::wrong_arity(call.name())),
+        _ => return Err(crate::commands::too_many_arguments(call)),
     };
     let entries: Vec<_> = call.engine.slowlog.iter().take(count).cloned().collect();
     call.reply.array(entries.len());

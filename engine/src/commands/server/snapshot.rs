@@ -1,4 +1,4 @@
-//! BGSAVE, SAVE and LASTSAVE.
+//! BGSAVE, SAVE, LASTSAVE and BGREWRITEAOF.
 //!
 //! Lives here: asking for a snapshot, and when the last was made. Not here: making one (`ramkeep-shard`).
 
@@ -14,6 +14,17 @@ pub const BGSAVE: Command = Command::node("bgsave", at_least(0), bgsave)
     .flags(Flags::ADMIN.with(Flags::NO_SCRIPT))
     .group("server")
     .doc("1.0.0", "[SCHEDULE]", "Makes a snapshot in the background.", "O(1); the snapshot is O(N)");
+
+/// Redis makes its append-only file shorter by it. The log becomes shorter by a snapshot: what it covers is removed.
+pub const BGREWRITEAOF: Command = Command::node("bgrewriteaof", exactly(0), bgrewriteaof)
+    .flags(Flags::ADMIN.with(Flags::NO_SCRIPT))
+    .group("server")
+    .doc(
+        "1.0.0",
+        "",
+        "Makes a snapshot in the background and removes the log that it covers.",
+        "O(1); the snapshot is O(N)",
+    );
 
 pub const SAVE: Command = Command::node("save", exactly(0), save)
     .flags(Flags::ADMIN.with(Flags::NO_SCRIPT).with(Flags::NO_MULTI))
@@ -45,6 +56,13 @@ fn bgsave(call: &mut Call<'_>) -> Result {
     } else {
         call.reply.simple("Background saving started");
     }
+    call.engine.actions.push(Action::Snapshot { asked: SnapshotAsked::InBackground });
+    Ok(())
+}
+
+fn bgrewriteaof(call: &mut Call<'_>) -> Result {
+    let when = if call.engine.snapshots.is_running { "scheduled" } else { "started" };
+    call.reply.simple(&format!("Background append only file rewriting {when}"));
     call.engine.actions.push(Action::Snapshot { asked: SnapshotAsked::InBackground });
     Ok(())
 }
