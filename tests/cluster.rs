@@ -110,3 +110,69 @@ fn a_minority_refuses_and_any_node_takes_clients_to_the_primary() {
     cluster.dev(&["start", "b"]);
     cluster.wait("two zones serve again", || cluster.primary().is_some());
 }
+
+fn ok(client: &mut Client, words: &[&str]) {
+    let answer = client.call(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    assert_eq!(answer.text().as_deref(), Some("OK"), "{words:?}: {answer:?}");
+}
+
+fn named(cluster: &Cluster, zone: usize) -> Client {
+    let mut client = Client::connect(cluster.address(zone)).expect("a connection");
+    client.set_patience(PATIENCE).expect("a socket takes a timeout");
+    ok(&mut client, &["SELECT", "3"]);
+    ok(&mut client, &["CLIENT", "SETNAME", &format!("worker-{zone}")]);
+    client
+}
+
+/// Longest wait for an answer that a change of primary may delay.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn idle_connections_outlive_their_primary_with_all_that_was_set() {
+    let cluster = Cluster::start();
+    let mut clients: Vec<Client> = (0..ZONES.len()).map(|zone| named(&cluster, zone)).collect();
+    let mut within = named(&cluster, 2);
+    ok(&mut within, &["MULTI"]);
+    let output = cluster.run(&["failover", "--port", &cluster.port().to_string(), "--to", "b"]);
+    assert!(output.status.success(), "{}", printed(&output));
+    for (zone, client) in clients.iter_mut().enumerate() {
+        let count = client.call(&["INCR", "n"]).expect("the connection is still there").integer();
+        assert_eq!(count, Some(zone as i64 + 1), "in database 3 as before");
+        let name = client.call(&["CLIENT", "GETNAME"]).expect("an answer").text();
+        assert_eq!(name, Some(format!("worker-{zone}")));
+    }
+    assert!(within.call(&["EXEC"]).is_err(), "a transaction ends with its primary");
+    // Those of the other nodes also survive a primary that dies without a word.
+    cluster.dev(&["kill", "b"]);
+    for zone in [0, 2] {
+        let count = clients[zone].call(&["INCR", "n"]).expect("the connection is still there").integer();
+        assert!(count.is_some_and(|count| count > 3), "{count:?}");
+    }
+    assert!(clients[1].call(&["INCR", "n"]).is_err(), "it was connected to the very node");
+}
+
+#[test]
+fn a_replica_is_as_fresh_as_its_reader_asks() {
+    let cluster = Cluster::start();
+    let mut writer = Client::connect(cluster.address(0)).expect("a connection");
+    // What it says first is for the primary; READONLY takes it home to its own node.
+    let mut reader = named(&cluster, 2);
+    ok(&mut reader, &["SELECT", "0"]);
+    ok(&mut reader, &["READONLY"]);
+    ok(&mut reader, &["CLIENT", "READ-CONSISTENCY", "LINEARIZABLE"]);
+    for number in 0..200 {
+        let number = number.to_string();
+        ok(&mut writer, &["SET", "k", &number]);
+        let seen = reader.call(&["GET", "k"]).expect("an answer").text();
+        assert_eq!(seen.as_deref(), Some(&*number), "acknowledged before the read");
+    }
+    let role = reader.call(&["ROLE"]).expect("an answer");
+    let word = role.elements().and_then(|elements| elements[0].text());
+    assert_eq!(word.as_deref(), Some("slave"), "it reads at the node that it connected to: {role:?}");
+    cluster.dev(&["kill", "a"]);
+    cluster.dev(&["kill", "b"]);
+    let refused = reader.call(&["GET", "k"]).expect("an answer");
+    assert!(refused.is_error(), "nobody can tell how fresh it is: {refused:?}");
+    ok(&mut reader, &["CLIENT", "READ-CONSISTENCY", "EVENTUAL"]);
+    assert_eq!(reader.call(&["GET", "k"]).expect("an answer").text().as_deref(), Some("199"));
+}

@@ -24,6 +24,18 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// How old what a replica shows may be, to a client that said READONLY: CLIENT READ-CONSISTENCY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadConsistency {
+    /// Whatever is committed and applied there.
+    #[default]
+    Eventual,
+    /// What was committed at most so long ago.
+    Bounded { age_ms_max: u64 },
+    /// Everything that was acknowledged before the call.
+    Linearizable,
+}
+
 /// Commands between MULTI and EXEC.
 #[derive(Debug, Default)]
 pub struct Transaction {
@@ -75,6 +87,25 @@ pub struct Session {
     pub is_monitor: bool,
     /// READONLY: it reads from a replica what is committed and applied there.
     pub reads_replica: bool,
+    pub read_consistency: ReadConsistency,
+}
+
+/// What a client has set on its connection: it goes along when the connection moves to another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    pub database: u8,
+    pub protocol: Protocol,
+    pub name: Vec<u8>,
+    pub library_name: Vec<u8>,
+    pub library_version: Vec<u8>,
+    pub is_authenticated: bool,
+    pub user: Vec<u8>,
+    /// CLIENT REPLY OFF.
+    pub is_silent: bool,
+    pub no_evict: bool,
+    pub no_touch: bool,
+    pub reads_replica: bool,
+    pub read_consistency: ReadConsistency,
 }
 
 /// Facts of a new connection.
@@ -115,7 +146,49 @@ impl Session {
             is_in_exec: false,
             is_monitor: false,
             reads_replica: false,
+            read_consistency: ReadConsistency::Eventual,
         }
+    }
+
+    /// What goes along when the connection moves; `None` while something rests on this very node: a transaction, a
+    /// watch, a call that is answered later, a reply to be left out, MONITOR.
+    pub fn profile(&self) -> Option<Profile> {
+        let is_free = self.transaction.is_none()
+            && self.watched == 0
+            && self.blocked.is_none()
+            && !self.is_closing
+            && !self.is_monitor
+            && matches!(self.reply_mode, ReplyMode::On | ReplyMode::Off);
+        is_free.then(|| Profile {
+            database: self.database,
+            protocol: self.protocol,
+            name: self.name.clone(),
+            library_name: self.library_name.clone(),
+            library_version: self.library_version.clone(),
+            is_authenticated: self.is_authenticated,
+            user: self.user.clone(),
+            is_silent: self.reply_mode == ReplyMode::Off,
+            no_evict: self.no_evict,
+            no_touch: self.no_touch,
+            reads_replica: self.reads_replica,
+            read_consistency: self.read_consistency,
+        })
+    }
+
+    /// Goes on as the client was elsewhere.
+    pub fn adopt(&mut self, profile: Profile) {
+        self.database = profile.database;
+        self.protocol = profile.protocol;
+        self.name = profile.name;
+        self.library_name = profile.library_name;
+        self.library_version = profile.library_version;
+        self.is_authenticated = profile.is_authenticated;
+        self.user = profile.user;
+        self.reply_mode = if profile.is_silent { ReplyMode::Off } else { ReplyMode::On };
+        self.no_evict = profile.no_evict;
+        self.no_touch = profile.no_touch;
+        self.reads_replica = profile.reads_replica;
+        self.read_consistency = profile.read_consistency;
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Lives here: waiting for bytes and writing what the gate has released.
 //! Not here: what is read in one round, and its execution (`round`), what requests mean (`ramkeep-engine`), when
-//! replies may leave (`ramkeep-shard`).
+//! replies may leave (`ramkeep-shard`), where a connection goes that leaves this node (`tunnel`).
 //!
 //! Replies are written by whoever released them, mostly without waking the connection's task; the
 //! task takes over when the socket does not take all at once.
@@ -10,7 +10,7 @@
 use crate::node::Node;
 use crate::wire::{TunnelEnd, Wire};
 use ramkeep_engine::Blocked;
-use ramkeep_engine::session::{Peer, SessionId};
+use ramkeep_engine::session::{Peer, Profile, SessionId};
 use ramkeep_net::peer::Session;
 use ramkeep_net::{Conn, Signal};
 use ramkeep_shard::Sent;
@@ -43,8 +43,26 @@ pub(crate) struct Link {
     is_clogged: Cell<bool>,
     /// Nothing more can be written, or shall be.
     is_broken: Cell<bool>,
-    /// The client wants this node whoever leads: it said so by its first command.
-    is_for_this_node: bool,
+    /// Its next call waits for a primary elsewhere.
+    is_leaving: Cell<bool>,
+    /// This node does not lead any more: the node that carries the client may go on with it elsewhere.
+    is_sent_away: Cell<bool>,
+}
+
+/// A connection as it begins here: what its client has set elsewhere, and bytes that were read and not executed.
+#[derive(Default)]
+pub(crate) struct Standing {
+    pub profile: Option<Profile>,
+    pub bytes: Vec<u8>,
+    /// Its first call has waited for a primary for as long as it may.
+    pub has_waited: bool,
+}
+
+/// How a connection ended here.
+pub(crate) enum Ended {
+    Closed,
+    /// It goes on at the primary, with the call that waits for it.
+    Leaves(Conn, Box<Standing>),
 }
 
 /// What a connection's task has to see to.
@@ -60,33 +78,37 @@ pub(crate) enum Step {
     Again,
     /// All complete requests are done, or wait in the round.
     Idle,
+    Leaves,
     Closed,
 }
 
-/// Serves one client until either side ends it.
-pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
-    serve_wire(node, Wire::Socket(conn), Vec::new(), false).await;
-}
-
-/// As [`serve`], where the first bytes were read already. `is_for_this_node`: the client stays here whoever leads.
-pub(crate) async fn serve_from(node: Rc<Node>, conn: Conn, first: Vec<u8>, is_for_this_node: bool) {
-    serve_wire(node, Wire::Socket(conn), first, is_for_this_node).await;
+/// Serves one client until either side ends it, or it leaves for the primary.
+pub(crate) async fn serve(node: Rc<Node>, conn: Conn, standing: Standing) -> Ended {
+    serve_wire(node, Wire::Socket(conn), standing).await
 }
 
 /// As [`serve`], for a client that is connected to another node.
-pub(crate) async fn serve_tunnel(node: Rc<Node>, session: Rc<Session>, address: String) {
-    serve_wire(node, Wire::Tunnel(TunnelEnd::new(session, address)), Vec::new(), false).await;
+pub(crate) async fn serve_tunnel(
+    node: Rc<Node>,
+    session: Rc<Session>,
+    address: String,
+    profile: Option<Profile>,
+) {
+    let standing = Standing { profile, ..Standing::default() };
+    serve_wire(node, Wire::Tunnel(TunnelEnd::new(session, address)), standing).await;
 }
 
-async fn serve_wire(node: Rc<Node>, conn: Wire, first: Vec<u8>, is_for_this_node: bool) {
+async fn serve_wire(node: Rc<Node>, conn: Wire, standing: Standing) -> Ended {
     let (address, local_address) = conn.addresses();
     let peer = Peer { address, local_address };
-    let id = node.with_shard(|shard, now, _| shard.open(peer, now));
+    let id = node.with_shard(|shard, now, _| match standing.profile {
+        Some(profile) => shard.open_again(peer, profile, standing.has_waited, now),
+        None => shard.open(peer, now),
+    });
     let link = Rc::new(Link {
         id,
         conn,
-        is_for_this_node,
-        rest: RefCell::new(first),
+        rest: RefCell::new(standing.bytes),
         wake: Signal::new(),
         has_more: Cell::new(false),
         is_paused: Cell::new(false),
@@ -94,40 +116,76 @@ async fn serve_wire(node: Rc<Node>, conn: Wire, first: Vec<u8>, is_for_this_node
         is_closing: Cell::new(false),
         is_clogged: Cell::new(false),
         is_broken: Cell::new(false),
+        is_leaving: Cell::new(false),
+        is_sent_away: Cell::new(false),
     });
     node.links.borrow_mut().insert(id, Rc::clone(&link));
-    let mut step = match &link.conn {
-        _ if !link.rest.borrow().is_empty() => node.take_in(&link),
-        // Frames may have come with the first one of the tunnel.
-        Wire::Tunnel(_) => node.read(&link),
-        Wire::Socket(_) => Step::Idle,
-    };
-    loop {
-        step = match step {
-            Step::Closed => break,
-            Step::Again => {
-                ramkeep_net::yield_now().await;
-                node.take_in(&link)
-            }
-            Step::Idle if link.is_closing.get() && !link.has_unsent() => Step::Closed,
-            Step::Idle => match poll_fn(|context| link.poll_event(context)).await {
-                Event::Woken => node.woken(&link),
-                Event::Writable(Ok(())) => {
-                    link.is_clogged.set(false);
-                    node.flush_link(&link);
-                    Step::Idle
-                }
-                Event::Readable(Ok(())) => node.read(&link),
-                Event::Writable(Err(_)) | Event::Readable(Err(_)) => Step::Closed,
-            },
-        };
-    }
+    let left = drive(&node, &link).await;
     // Requests that wait in the round were received before the end, and are executed.
     if link.has_arrived.get() {
         node.run_round();
     }
     node.links.borrow_mut().remove(&id);
     node.with_shard(|shard, _, _| shard.close(id));
+    let Some(standing) = left else {
+        if let Wire::Tunnel(end) = &link.conn
+            && !link.is_sent_away.get()
+        {
+            end.tell_end();
+        }
+        return Ended::Closed;
+    };
+    match Rc::into_inner(link).map(|link| link.conn) {
+        Some(Wire::Socket(conn)) => Ended::Leaves(conn, Box::new(standing)),
+        // Only sockets leave; a carried client's own node takes it elsewhere.
+        _ => Ended::Closed,
+    }
+}
+
+/// Serves the connection to its end here; what it takes along if it leaves.
+async fn drive(node: &Rc<Node>, link: &Rc<Link>) -> Option<Standing> {
+    let mut step = match &link.conn {
+        _ if !link.rest.borrow().is_empty() => node.take_in(link),
+        Wire::Tunnel(_) => {
+            // Says that the client is taken.
+            node.flush_link(link);
+            Step::Idle
+        }
+        Wire::Socket(_) => Step::Idle,
+    };
+    loop {
+        step = match step {
+            Step::Closed => return None,
+            Step::Leaves => {
+                let profile = node.shard.borrow().leaves(link.id);
+                match profile {
+                    Some(profile) => {
+                        return Some(Standing {
+                            profile: Some(profile),
+                            bytes: link.rest.take(),
+                            has_waited: false,
+                        });
+                    }
+                    None => Step::Idle,
+                }
+            }
+            Step::Again => {
+                ramkeep_net::yield_now().await;
+                node.take_in(link)
+            }
+            Step::Idle if link.is_closing.get() && !link.has_unsent() => Step::Closed,
+            Step::Idle => match poll_fn(|context| link.poll_event(context)).await {
+                Event::Woken => node.woken(link),
+                Event::Writable(Ok(())) => {
+                    link.is_clogged.set(false);
+                    node.flush_link(link);
+                    Step::Idle
+                }
+                Event::Readable(Ok(())) => node.read(link),
+                Event::Writable(Err(_)) | Event::Readable(Err(_)) => Step::Closed,
+            },
+        };
+    }
 }
 
 impl Link {
@@ -151,6 +209,10 @@ impl Link {
         !self.is_broken.get() && (self.is_clogged.get() || self.conn.has_rest())
     }
 
+    fn is_socket(&self) -> bool {
+        matches!(self.conn, Wire::Socket(_))
+    }
+
     pub fn takes_requests(&self) -> bool {
         !self.is_closing.get() && !self.is_paused.get()
     }
@@ -167,6 +229,9 @@ impl Node {
         if link.is_paused.get() && self.shard.borrow().takes_requests(link.id) {
             link.is_paused.set(false);
             link.has_more.set(!link.rest.borrow().is_empty());
+        }
+        if link.is_leaving.take() && link.is_socket() && !link.is_closing.get() && !link.has_arrived.get() {
+            return Step::Leaves;
         }
         if !link.is_paused.get() && link.has_more.take() { Step::Again } else { Step::Idle }
     }
@@ -188,7 +253,16 @@ impl Node {
             })
         });
         match sent {
-            Sent::All => {}
+            Sent::All => {
+                if let Wire::Tunnel(end) = &link.conn
+                    && link.rest.borrow().is_empty()
+                    && !link.has_arrived.get()
+                    && !link.is_closing.get()
+                    && let Some(profile) = shard.idle_profile(link.id)
+                {
+                    end.tell_idle(profile);
+                }
+            }
             Sent::Clogged => {
                 if !link.is_clogged.replace(true) {
                     link.wake.set();
@@ -213,22 +287,37 @@ impl Node {
         }
     }
 
-    /// This node does not lead any more: its clients come back through whoever does.
-    pub(crate) fn send_clients_away(self: &Rc<Node>) {
-        let ids: Vec<SessionId> = self.links.borrow().keys().copied().collect();
-        ids.into_iter().for_each(|id| self.send_client_away(id));
+    /// The session's next call waits for a primary elsewhere: its task sees to it.
+    pub(crate) fn leave(&self, id: SessionId) {
+        if let Some(link) = self.links.borrow().get(&id) {
+            link.is_leaving.set(true);
+            link.wake.set();
+        }
     }
 
-    /// As [`Node::send_clients_away`], for one. Who waits for an answer of the node itself gets it before: it may
-    /// have asked for the very change.
-    pub(crate) fn send_client_away(self: &Rc<Node>, id: SessionId) {
+    /// This node does not lead any more: clients of other nodes go back to those. Its own stay until their next call
+    /// needs a primary.
+    pub(crate) fn send_carried_away(self: &Rc<Node>) {
+        let links = self.links.borrow();
+        let carried: Vec<SessionId> =
+            links.values().filter(|link| !link.is_socket()).map(|link| link.id).collect();
+        drop(links);
+        carried.into_iter().for_each(|id| self.send_away(id));
+    }
+
+    /// As [`Node::send_carried_away`], for one. Who waits for an answer of the node itself gets it before: it may have
+    /// asked for the very change.
+    pub(crate) fn send_away(self: &Rc<Node>, id: SessionId) {
         let stays = {
             let shard = self.shard.borrow();
             let blocked = shard.engine.sessions.get(id).and_then(|session| session.blocked.as_ref());
-            let is_for_this_node = self.links.borrow().get(&id).is_none_or(|link| link.is_for_this_node);
-            is_for_this_node || blocked == Some(&Blocked::Action) || shard.is_leading()
+            let is_here = self.links.borrow().get(&id).is_none_or(|link| link.is_socket());
+            is_here || blocked == Some(&Blocked::Action) || shard.is_leading()
         };
         if !stays {
+            if let Some(link) = self.links.borrow().get(&id) {
+                link.is_sent_away.set(true);
+            }
             self.close_when_flushed(id);
         }
     }

@@ -15,6 +15,7 @@ mod log_driver;
 pub mod node;
 pub mod options;
 pub mod peers;
+mod profile;
 pub mod roster;
 mod round;
 pub mod snapshot;

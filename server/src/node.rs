@@ -63,7 +63,8 @@ pub struct Node {
     pub(crate) snapshot_wanted: Notify,
     stop_wanted: Notify,
     pub(crate) is_stopping: Cell<bool>,
-    has_led: Cell<bool>,
+    /// Clients connected here that have no session here: the primary serves them.
+    pub(crate) clients_elsewhere: Cell<usize>,
     pub(crate) is_fenced: Cell<bool>,
     fenced: Notify,
 }
@@ -91,7 +92,7 @@ impl Node {
             snapshot_wanted: Notify::new(),
             stop_wanted: Notify::new(),
             is_stopping: Cell::new(false),
-            has_led: Cell::new(false),
+            clients_elsewhere: Cell::new(0),
             is_fenced: Cell::new(false),
             fenced: Notify::new(),
         })
@@ -148,7 +149,9 @@ impl Node {
             ramkeep_net::sleep(TICK).await;
             self.refresh_facts();
             self.with_shard(|shard, now, outputs| shard.tick(now, outputs));
-            self.look_after_clients();
+            if self.peers.get().is_some() && !self.shard.borrow().is_leading() {
+                self.send_carried_away();
+            }
             if count % ANNOUNCE_TICKS == 0 {
                 self.announce_snapshot();
             }
@@ -165,18 +168,11 @@ impl Node {
         }
     }
 
-    /// A node that has just ceased to lead, or that knows who leads instead, keeps no clients of the primary.
-    fn look_after_clients(self: &Rc<Node>) {
-        let Some(peers) = self.peers.get() else { return };
-        let (leads, is_led_elsewhere) = {
-            let shard = self.shard.borrow();
-            let leader = shard.replica().and_then(Replica::leader);
-            (shard.is_leading(), leader.is_some_and(|leader| leader != peers.me()))
-        };
-        if !leads && (self.has_led.get() || is_led_elsewhere) {
-            self.send_clients_away();
-        }
-        self.has_led.set(leads);
+    /// Whether it takes no more clients.
+    pub(crate) fn is_full(&self) -> bool {
+        let shard = self.shard.borrow();
+        let clients = shard.engine.sessions.len() + self.clients_elsewhere.get();
+        clients >= shard.engine.config.settings().clients_max as usize
     }
 
     /// Does what the shard asked for, in order. Called again from inside, it leaves the rest to the
@@ -193,6 +189,12 @@ impl Node {
                 Output::Released(session) => self.flush(session),
                 Output::Close(session) => self.close_when_flushed(session),
                 Output::Cut(session) => self.close_now(session),
+                Output::Leave(session) => self.leave(session),
+                Output::AskMoment { primary, question } => {
+                    if let Some(peers) = self.peers.get() {
+                        peers.ask_moment(primary, question);
+                    }
+                }
                 Output::Action(action) => self.act(action),
                 Output::Rebuild => {
                     self.is_rebuild_due.set(true);
@@ -225,9 +227,7 @@ impl Node {
                 ramkeep_net::spawn(async move {
                     let outcome = crate::status::carry_out(&node, request).await;
                     node.with_shard(|shard, _, outputs| shard.answered(session, outcome, outputs));
-                    if node.peers.get().is_some() {
-                        node.send_client_away(session);
-                    }
+                    node.send_away(session);
                 });
             }
             Action::Listen { session } => self.move_doors(session),

@@ -26,6 +26,7 @@ use ramkeep_net::peer::{
     accept, dial,
 };
 use ramkeep_net::{Host, Listener, timeout};
+use ramkeep_shard::Moment;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -44,6 +45,10 @@ pub mod purpose {
 /// Kinds of frames on the lanes.
 const MESSAGE: u8 = 1;
 const SNAPSHOT_HELD: u8 = 2;
+/// A replica asks the primary for a moment: the question's number, eight bytes.
+const ASK_MOMENT: u8 = 3;
+/// The answer: the number, the committed position, shard time in milliseconds; eight bytes each, little-endian.
+const MOMENT: u8 = 4;
 
 const URGENT_PENDING_BYTES_MAX: usize = 1 << 20;
 const BULK_PENDING_BYTES_MAX: usize = 32 << 20;
@@ -247,6 +252,18 @@ impl Peers {
         let lane = if message.is_urgent() { &lanes.urgent } else { &lanes.bulk };
         if lane.remote().is_some_and(|remote| remote.member == to.0) {
             lane.send(MESSAGE, |buffer| message.encode(SHARD, buffer));
+        }
+    }
+
+    /// Asks the primary for a moment; it may be lost.
+    pub(crate) fn ask_moment(&self, primary: NodeId, question: u64) {
+        self.send_small(primary, ASK_MOMENT, &question.to_le_bytes());
+    }
+
+    fn send_small(&self, to: NodeId, kind: u8, body: &[u8]) {
+        let Some(lanes) = self.lanes.get(&to.node()) else { return };
+        if lanes.urgent.remote().is_some_and(|remote| remote.member == to.0) {
+            lanes.urgent.send(kind, |buffer| buffer.extend_from_slice(body));
         }
     }
 
@@ -458,6 +475,8 @@ async fn receive(node: &Rc<Node>, peers: &Peers, session: &Session) -> io::Resul
                         peers.announced.borrow_mut().insert(from.node(), announced);
                     }
                 }
+                ASK_MOMENT => answer_moment(node, peers, from, &frame.body)?,
+                MOMENT => moment_told(node, &frame.body)?,
                 // From a newer version.
                 _ => {}
             }
@@ -470,6 +489,29 @@ async fn receive(node: &Rc<Node>, peers: &Peers, session: &Session) -> io::Resul
             messages.drain(..).for_each(|message| replica.receive(from, message, now_ns));
         });
     }
+}
+
+fn answer_moment(node: &Rc<Node>, peers: &Peers, from: NodeId, question: &[u8]) -> io::Result<()> {
+    let question: [u8; 8] = question.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
+    if let Some(moment) = node.with_shard(|shard, now, _| shard.moment(now)) {
+        let numbers = [question, moment.committed.0.to_le_bytes(), moment.shard_ms.to_le_bytes()];
+        peers.send_small(from, MOMENT, &numbers.concat());
+        peers.flush();
+    }
+    Ok(())
+}
+
+fn moment_told(node: &Rc<Node>, body: &[u8]) -> io::Result<()> {
+    let ([question, committed, milliseconds], []) = body.as_chunks::<8>() else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let moment = Moment {
+        committed: Position(u64::from_le_bytes(*committed)),
+        shard_ms: i64::from_le_bytes(*milliseconds),
+    };
+    let question = u64::from_le_bytes(*question);
+    node.with_shard(|shard, now, outputs| shard.moment_told(question, moment, now, outputs));
+    Ok(())
 }
 
 /// Questions of a peer, one after another.

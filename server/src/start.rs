@@ -13,7 +13,7 @@ use crate::snapshot;
 use crate::transfer;
 use crate::tunnel;
 use ramkeep_engine::config::{self, Config, MemberRole, Settings};
-use ramkeep_engine::{Engine, MemberFacts, NodeFacts};
+use ramkeep_engine::{Engine, MemberFacts, NodeFacts, ShardRole};
 use ramkeep_log::{
     HardState, HardStateError, Identity, IdentityError, Layout, Mutants, NodeId, Position, Recovered,
     Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica, Report, SegmentFile, ShardId, Uuid,
@@ -230,9 +230,16 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
     let log = LogDriver::new(Rc::clone(&directory.disk), directory.layout, vote, &directory.segments);
     let mut shard_options = options.shard;
     shard_options.is_log_only |= roster::is_log_only(engine.config.settings());
+    shard_options.moves_sessions |= !engine.config.settings().members.is_empty();
     shard_options.withheld_bytes_max =
         usize::try_from(engine.config.settings().withheld_replies_bytes_max).unwrap_or(usize::MAX);
-    let node = Node::new(host.clone(), Shard::new(engine, shard_options), log);
+    let mut shard = Shard::new(engine, shard_options);
+    if shard_options.moves_sessions {
+        // Who leads is not known yet; INFO must not call this node a primary meanwhile.
+        shard.engine.log.role =
+            if shard_options.is_log_only { ShardRole::LogOnly } else { ShardRole::Replica };
+    }
+    let node = Node::new(host.clone(), shard, log);
     Ok(node)
 }
 
@@ -463,7 +470,7 @@ pub(crate) async fn accept(node: Rc<Node>, listener: Listener) {
 fn refusal(node: &Rc<Node>, peer: std::net::IpAddr) -> Option<&'static str> {
     let shard = node.shard.borrow();
     let settings = shard.engine.config.settings();
-    if shard.engine.sessions.len() >= settings.clients_max as usize {
+    if node.is_full() {
         return Some("-ERR max number of clients reached\r\n");
     }
     config::denies(settings, peer).then_some(

@@ -1,16 +1,21 @@
 //! Any node serves any client: one that does not lead carries the connection through to the primary.
 //!
-//! Lives here: which connections are carried, and the carrying. Not here: the primary's end, which is a connection
-//! like others (`wire`, `connection`).
+//! Lives here: where a connection is served, and the carrying. Not here: the primary's end, which is a connection like
+//! others (`wire`, `connection`), and which calls wait for a primary (`ramkeep-shard`).
 //!
-//! A connection is decided on once, at its first command: one that speaks of this very node ([`LOCAL`]), READONLY
-//! among them, stays; every other goes to the primary with all its bytes, the first included, so the primary
-//! authenticates and knows database, name and protocol. When the primary changes the tunnel closes, and the client
-//! with it: a byte sent to one primary is never sent to another.
+//! A connection begins here or, where another leads, there: with its first command, unless that one speaks of this very
+//! node ([`LOCAL`]). From then on it moves as long as nothing of it is under way: from here to the primary when its
+//! next call needs one, with the bytes of that call, which nobody has executed; and back when the primary is gone or
+//! READONLY asked for this node. It takes its [`Profile`] along: database, user, name, protocol, CLIENT settings.
+//!
+//! Invariant: a byte that was sent to one primary is never sent to another. A connection with a call in flight, a
+//! transaction or a watch ends with its primary.
 
-use crate::connection;
+use crate::connection::{self, Ended, Standing};
 use crate::node::Node;
-use crate::peers::{Peers, purpose};
+use crate::peers::{self, Peers, purpose};
+use crate::profile;
+use ramkeep_engine::session::Profile;
 use ramkeep_log::{NodeId, Replica};
 use ramkeep_net::Conn;
 use ramkeep_net::peer::Session;
@@ -18,44 +23,100 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// First frame: the client's address.
+/// First frame, to the primary: the length of the client's address in two bytes, the address, the profile if the
+/// connection has one already.
 const CLIENT: u8 = 1;
 /// A client's bytes, either way.
 pub(crate) const DATA: u8 = 2;
+/// From the primary: so many of the client's bytes (eight bytes, little-endian) are done with and answered, and nothing
+/// is under way; then the profile, where it has changed. Its first says that the connection is taken.
+pub(crate) const IDLE: u8 = 3;
+/// From the primary: the connection ends for good.
+pub(crate) const END: u8 = 4;
 
 /// Commands about the node that the client connected to: as the first of a connection they keep it here.
 const LOCAL: &[&str] =
     &["readonly", "ramkeep", "info", "role", "config", "debug", "shutdown", "slowlog", "latency"];
 /// A first command longer than this is for the primary to refuse.
 const FIRST_BYTES_MAX: usize = 64;
-/// A client that says nothing at all for so long is closed.
+/// A first command is waited for no longer.
 const FIRST_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a tunnel looks whether its primary still is the primary.
 const LOOK: Duration = Duration::from_millis(50);
+/// Between two attempts to reach a primary.
+const RETRY: Duration = Duration::from_millis(20);
 const PIECE_BYTES: usize = 64 << 10;
 /// Bytes on the way to the primary above which no more are read from the client.
 const PENDING_BYTES_MAX: usize = 256 << 10;
-const ADDRESS_TIME_MAX: Duration = Duration::from_secs(2);
+/// Either end says its first word within this.
+const FIRST_FRAME_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Serves a client here or through the primary.
-pub(crate) async fn serve(node: Rc<Node>, conn: Conn) {
-    let Some(peers) = node.peers().cloned() else { return connection::serve(node, conn).await };
-    if node.shard.borrow().is_leading() {
-        return connection::serve(node, conn).await;
+/// Serves a client, here or through the primary, until either side ends it.
+pub(crate) async fn serve(node: Rc<Node>, mut conn: Conn) {
+    let mut standing = Standing::default();
+    let mut is_for_primary = false;
+    if node.peers().is_some() && !node.shard.borrow().is_leading() {
+        let waiting = Elsewhere::count(&node);
+        let first = ramkeep_net::timeout(FIRST_TIME_MAX, first_command(&conn, &mut standing.bytes)).await;
+        drop(waiting);
+        is_for_primary = match first {
+            Ok(Ok(is_local)) => !is_local,
+            Ok(Err(_)) => return,
+            // It says nothing: it is here until its first call needs a primary.
+            Err(_) => false,
+        };
     }
-    let mut first = Vec::with_capacity(PIECE_BYTES);
-    let is_local = match ramkeep_net::timeout(FIRST_TIME_MAX, first_command(&conn, &mut first)).await {
-        Ok(Ok(is_local)) => is_local,
-        _ => return,
-    };
-    if !is_local && let Some(primary) = primary(&node, &peers).await {
-        match carry(&node, &peers, primary, &conn, &first).await {
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "a client's way to the primary ended"),
+    let mut failing_since_ns = None;
+    loop {
+        if is_for_primary
+            && let Some(peers) = node.peers().cloned()
+            && let Some(primary) = leader(&node).filter(|leader| *leader != peers.me())
+        {
+            let elsewhere = Elsewhere::count(&node);
+            let carried = carry(&node, &peers, primary, &conn, standing).await;
+            drop(elsewhere);
+            standing = match carried {
+                Carried::Ended => return,
+                Carried::Back(standing) => {
+                    failing_since_ns = None;
+                    *standing
+                }
+                Carried::NotTaken(standing) => {
+                    // A primary that is lost and not yet replaced: the call waits, as it would without a primary.
+                    let now_ns = node.clock.monotonic_ns();
+                    let since_ns = *failing_since_ns.get_or_insert(now_ns);
+                    let wait_ms = node.shard.borrow().engine.config.settings().unavailable_wait_ms;
+                    let has_waited = now_ns - since_ns > u64::from(wait_ms) * 1_000_000;
+                    match has_waited {
+                        true => failing_since_ns = None,
+                        false => ramkeep_net::sleep(RETRY).await,
+                    }
+                    Standing { has_waited, ..*standing }
+                }
+            };
         }
-        return;
+        match connection::serve(Rc::clone(&node), conn, standing).await {
+            Ended::Closed => return,
+            Ended::Leaves(same, now) => (conn, standing) = (same, *now),
+        }
+        is_for_primary = true;
     }
-    connection::serve_from(node, conn, first, is_local).await;
+}
+
+/// A client that counts though it has no session here.
+struct Elsewhere<'n>(&'n Node);
+
+impl<'n> Elsewhere<'n> {
+    fn count(node: &'n Node) -> Self {
+        node.clients_elsewhere.set(node.clients_elsewhere.get() + 1);
+        Self(node)
+    }
+}
+
+impl Drop for Elsewhere<'_> {
+    fn drop(&mut self) {
+        self.0.clients_elsewhere.set(self.0.clients_elsewhere.get() - 1);
+    }
 }
 
 /// Reads until the first command's name is known. True if it is about this node.
@@ -87,24 +148,18 @@ fn name_of_first(bytes: &[u8]) -> Option<&[u8]> {
     line(next).map(|(name, _)| name)
 }
 
-/// The primary, once there is one; this node when it leads itself by then, or nobody does in time.
-async fn primary(node: &Rc<Node>, peers: &Peers) -> Option<NodeId> {
-    let wait_ms = node.shard.borrow().engine.config.settings().unavailable_wait_ms;
-    let until_ns = node.clock.monotonic_ns() + u64::from(wait_ms) * 1_000_000;
-    loop {
-        if node.shard.borrow().is_leading() {
-            return None;
-        }
-        let leader = leader(node).filter(|leader| *leader != peers.me());
-        if leader.is_some() || node.clock.monotonic_ns() >= until_ns {
-            return leader;
-        }
-        ramkeep_net::sleep(LOOK / 5).await;
-    }
-}
-
 fn leader(node: &Node) -> Option<NodeId> {
     node.shard.borrow().replica().and_then(Replica::leader)
+}
+
+/// How the carrying ended.
+enum Carried {
+    /// The connection is over.
+    Ended,
+    /// The primary never took it: nothing was sent.
+    NotTaken(Box<Standing>),
+    /// Nothing is under way: it can go on elsewhere.
+    Back(Box<Standing>),
 }
 
 /// Carries bytes both ways until either end closes or the primary changes.
@@ -113,84 +168,183 @@ async fn carry(
     peers: &Rc<Peers>,
     primary: NodeId,
     conn: &Conn,
-    first: &[u8],
-) -> io::Result<()> {
-    let session = peers.call(primary.node(), purpose::TUNNEL).await.map_err(io::Error::other)?;
-    session.push(CLIENT, |buffer| buffer.extend_from_slice(conn.peer_address().to_string().as_bytes()));
-    session.push(DATA, |buffer| buffer.extend_from_slice(first));
-    let outcome = carry_on(node, peers, primary, conn, &session).await;
+    standing: Standing,
+) -> Carried {
+    let session = match begin(peers, primary, conn, &standing).await {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::debug!(%error, "the primary does not take a client");
+            return Carried::NotTaken(Box::new(standing));
+        }
+    };
+    let mut tunnel = Tunnel {
+        node,
+        peers,
+        primary,
+        conn,
+        session: &session,
+        sent: 0,
+        done: 0,
+        profile: standing.profile,
+        is_over: false,
+    };
+    tunnel.send(&standing.bytes);
+    let outcome = tunnel.run().await;
+    let Tunnel { sent, done, profile, is_over, .. } = tunnel;
     session.close();
-    outcome
+    match outcome {
+        Ok(Why::ClientLeft) => Carried::Ended,
+        _ if is_over || sent != done => Carried::Ended,
+        _ => Carried::Back(Box::new(Standing { profile, ..Standing::default() })),
+    }
 }
 
-async fn carry_on(
-    node: &Rc<Node>,
-    peers: &Peers,
+/// Opens the way to the primary; it has taken the connection when this returns.
+async fn begin(
+    peers: &Rc<Peers>,
     primary: NodeId,
     conn: &Conn,
-    session: &Session,
-) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(PIECE_BYTES);
-    let mut look_at_ns = 0;
-    loop {
-        let is_flushed = session.flush()?;
-        ramkeep_net::select! {
-            outcome = session.readable() => {
-                outcome?;
-                match session.fill() {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-                    outcome => drop(outcome?),
-                }
-                while let Some(frame) = session.next_frame()? {
-                    if frame.kind == DATA {
-                        conn.write_all(&frame.body).await?;
+    standing: &Standing,
+) -> io::Result<peers::Call> {
+    let session = peers.call(primary.node(), purpose::TUNNEL).await.map_err(io::Error::other)?;
+    let address = conn.peer_address().to_string();
+    session.push(CLIENT, |body| {
+        body.extend_from_slice(&(address.len() as u16).to_le_bytes());
+        body.extend_from_slice(address.as_bytes());
+        if let Some(profile) = &standing.profile {
+            profile::encode(profile, body);
+        }
+    });
+    let frame = session.receive_within(FIRST_FRAME_TIME_MAX).await?;
+    if frame.kind != IDLE {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(session)
+}
+
+/// A connection under way to the primary and back.
+struct Tunnel<'t> {
+    node: &'t Rc<Node>,
+    peers: &'t Peers,
+    primary: NodeId,
+    conn: &'t Conn,
+    session: &'t Session,
+    /// Bytes of the client sent to the primary, and how many of them are done with.
+    sent: u64,
+    done: u64,
+    profile: Option<Profile>,
+    /// The primary has ended it for good.
+    is_over: bool,
+}
+
+/// Why the carrying stopped.
+enum Why {
+    ClientLeft,
+    /// The primary closed it, changed, or has it go home.
+    PrimaryLeft,
+}
+
+impl Tunnel<'_> {
+    fn send(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(PIECE_BYTES) {
+            self.session.push(DATA, |body| body.extend_from_slice(piece));
+        }
+        self.sent += bytes.len() as u64;
+    }
+
+    async fn run(&mut self) -> io::Result<Why> {
+        let (conn, session) = (self.conn, self.session);
+        let mut buffer = Vec::with_capacity(PIECE_BYTES);
+        let mut look_at_ns = 0;
+        loop {
+            let is_flushed = session.flush()?;
+            ramkeep_net::select! {
+                outcome = session.readable() => {
+                    outcome?;
+                    let has_ended = match session.fill() {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+                        outcome => outcome.map(|_| false)?,
+                    };
+                    self.take_frames().await?;
+                    if has_ended || self.is_over || self.goes_home() {
+                        return Ok(Why::PrimaryLeft);
                     }
                 }
+                outcome = session.writable(), if !is_flushed => outcome?,
+                outcome = conn.readable(), if session.pending_bytes() < PENDING_BYTES_MAX => {
+                    outcome?;
+                    buffer.clear();
+                    match conn.try_read(&mut buffer) {
+                        Ok(0) => return Ok(Why::ClientLeft),
+                        Ok(_) => self.send(&buffer),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(_) => return Ok(Why::ClientLeft),
+                    }
+                }
+                () = ramkeep_net::sleep(LOOK) => {}
             }
-            outcome = session.writable(), if !is_flushed => outcome?,
-            outcome = conn.readable(), if session.pending_bytes() < PENDING_BYTES_MAX => {
-                outcome?;
-                buffer.clear();
-                match conn.try_read(&mut buffer) {
-                    Ok(0) => return Ok(()),
-                    Ok(_) => session.push(DATA, |body| body.extend_from_slice(&buffer)),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
+            let now_ns = self.node.clock.monotonic_ns();
+            if now_ns >= look_at_ns {
+                look_at_ns = now_ns + LOOK.as_nanos() as u64;
+                if leader(self.node) != Some(self.primary) || self.peers.is_cut(self.primary.node()) {
+                    return Ok(Why::PrimaryLeft);
                 }
             }
-            () = ramkeep_net::sleep(LOOK) => {}
         }
-        let now_ns = node.clock.monotonic_ns();
-        if now_ns >= look_at_ns {
-            look_at_ns = now_ns + LOOK.as_nanos() as u64;
-            if leader(node) != Some(primary) || peers.is_cut(primary.node()) {
-                return Ok(());
+    }
+
+    /// Hands on what came from the primary.
+    async fn take_frames(&mut self) -> io::Result<()> {
+        while let Some(frame) = self.session.next_frame()? {
+            match frame.kind {
+                DATA => self.conn.write_all(&frame.body).await?,
+                IDLE => {
+                    let (count, rest) = frame.body.split_first_chunk().ok_or(io::ErrorKind::InvalidData)?;
+                    self.done = u64::from_le_bytes(*count);
+                    if !rest.is_empty() {
+                        self.profile = Some(profile::decode(rest).ok_or(io::ErrorKind::InvalidData)?);
+                    }
+                }
+                END => self.is_over = true,
+                _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// The client said READONLY: it wants to read at the node that it connected to.
+    fn goes_home(&self) -> bool {
+        self.sent == self.done && self.profile.as_ref().is_some_and(|profile| profile.reads_replica)
     }
 }
 
 /// The primary's end: a client that is connected to another node.
 pub(crate) async fn take(node: &Rc<Node>, session: Rc<Session>) -> io::Result<()> {
-    let frame = session.receive_within(ADDRESS_TIME_MAX).await?;
-    if frame.kind != CLIENT || !node.shard.borrow().is_leading() {
-        // The node that carries finds that nobody is here, and closes its client.
+    let frame = session.receive_within(FIRST_FRAME_TIME_MAX).await?;
+    let client = (frame.kind == CLIENT).then(|| client_of(&frame.body)).flatten();
+    let Some((address, profile)) = client.filter(|_| node.shard.borrow().is_leading()) else {
+        // The node that carries has sent nothing of its client yet.
         session.close();
         return Ok(());
-    }
-    let address = String::from_utf8_lossy(&frame.body).into_owned();
-    let is_full = {
-        let shard = node.shard.borrow();
-        shard.engine.sessions.len() >= shard.engine.config.settings().clients_max as usize
     };
-    if is_full {
-        session.send(DATA, b"-ERR max number of clients reached\r\n").await?;
+    if node.is_full() {
+        session.push(IDLE, |body| body.extend_from_slice(&0_u64.to_le_bytes()));
+        session.push(DATA, |body| body.extend_from_slice(b"-ERR max number of clients reached\r\n"));
+        session.send(END, &[]).await?;
         session.close();
         return Ok(());
     }
-    connection::serve_tunnel(Rc::clone(node), session, address).await;
+    connection::serve_tunnel(Rc::clone(node), session, address, profile).await;
     Ok(())
+}
+
+/// Address and profile of a [`CLIENT`] frame.
+fn client_of(body: &[u8]) -> Option<(String, Option<Profile>)> {
+    let (length, rest) = body.split_first_chunk()?;
+    let (address, rest) = rest.split_at_checked(u16::from_le_bytes(*length) as usize)?;
+    let profile = if rest.is_empty() { None } else { Some(profile::decode(rest)?) };
+    Some((String::from_utf8_lossy(address).into_owned(), profile))
 }
 
 #[cfg(test)]
@@ -211,6 +365,14 @@ mod tests {
             (b"PIN", None),
         ] {
             assert_eq!(name_of_first(bytes), name, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn what_introduces_a_client_is_read_or_refused() {
+        assert_eq!(client_of(b"\x03\0abc"), Some(("abc".into(), None)));
+        for bad in [&b""[..], b"\x03", b"\x03\0ab", b"\x03\0abcx"] {
+            assert_eq!(client_of(bad), None);
         }
     }
 }

@@ -4,10 +4,12 @@
 //!
 //! Invariant: bytes of a client come and go in order, whichever way they take.
 
-use crate::tunnel::DATA;
+use crate::profile;
+use crate::tunnel::{DATA, END, IDLE};
+use ramkeep_engine::session::Profile;
 use ramkeep_net::Conn;
 use ramkeep_net::peer::Session;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -30,11 +32,44 @@ pub(crate) struct TunnelEnd {
     peer: String,
     /// Bytes of frames that were read and not taken.
     received: RefCell<Vec<u8>>,
+    /// The client's bytes so far.
+    bytes: Cell<u64>,
+    /// What the other node was last told: bytes done with, and the profile.
+    told: RefCell<Option<(u64, Profile)>>,
 }
 
 impl TunnelEnd {
     pub fn new(session: Rc<Session>, peer: String) -> Self {
-        Self { session, peer, received: RefCell::default() }
+        Self { session, peer, received: RefCell::default(), bytes: Cell::default(), told: RefCell::default() }
+    }
+
+    /// Nothing of the client is under way: all its bytes are done with and answered. The other node may then go on with
+    /// it elsewhere.
+    pub fn tell_idle(&self, profile: Profile) {
+        if !self.received.borrow().is_empty() {
+            return;
+        }
+        let bytes = self.bytes.get();
+        let mut told = self.told.borrow_mut();
+        let is_known = told.as_ref().is_some_and(|(_, known)| *known == profile);
+        if is_known && told.as_ref().is_some_and(|(known, _)| *known == bytes) {
+            return;
+        }
+        self.session.push(IDLE, |body| {
+            body.extend_from_slice(&bytes.to_le_bytes());
+            if !is_known {
+                profile::encode(&profile, body);
+            }
+        });
+        *told = Some((bytes, profile));
+        // What fails here fails at the next read too.
+        let _ = self.session.flush();
+    }
+
+    /// The connection ends for good; the other node closes its client's.
+    pub fn tell_end(&self) {
+        self.session.push(END, |_| {});
+        let _ = self.session.flush();
     }
 
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
@@ -44,6 +79,7 @@ impl TunnelEnd {
             while let Some(frame) = self.session.next_frame()? {
                 if frame.kind == DATA {
                     received.extend_from_slice(&frame.body);
+                    self.bytes.set(self.bytes.get() + frame.body.len() as u64);
                 }
             }
             if received.is_empty() {

@@ -45,6 +45,7 @@ impl Shard {
         self.take_up_leadership(now, outputs);
         self.try_rebuild(outputs);
         self.check_waiting(now, outputs);
+        self.release_proved(now, outputs);
         self.wake_held(now, outputs);
         if self.offer_leadership() {
             self.pump(now, outputs);

@@ -5,6 +5,7 @@
 //!
 //! Invariant: one connection's requests are executed in their order, and none behind one that stops the connection.
 
+use crate::hold::{Hold, resolved};
 use crate::snapshot::Waiting;
 use crate::{Mutant, Output, Shard, State};
 use ramkeep_engine::command::{Command, Flags};
@@ -12,7 +13,7 @@ use ramkeep_engine::data::Turn;
 use ramkeep_engine::execute::Prepared;
 use ramkeep_engine::keyspace::Touch;
 use ramkeep_engine::resp::{Batch, Decoded, Limits};
-use ramkeep_engine::session::{Session, SessionId};
+use ramkeep_engine::session::{ReadConsistency, Session, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Action, Blocked, SnapshotAsked};
 use std::ops::Range;
@@ -100,6 +101,7 @@ impl Shard {
                 rest = others;
             }
             self.execute_window(buffer, &batch, &mut window, now, outputs);
+            self.ask_for_proof(now, outputs);
             received.extend(window.drain(..).map(|part| outcome(&part)));
         }
         self.window = window;
@@ -170,9 +172,11 @@ impl Shard {
                     self.prepare_group(buffer, batch, &window[index..], at, &mut group, now);
                 }
                 let prepared = group.prepared[at - group.requests.start];
-                if self.holds_calls || self.engine.is_paused() {
+                let is_careful = session.read_consistency != ReadConsistency::Eventual;
+                let may_wait = self.holds_calls || is_careful;
+                if may_wait || self.engine.is_paused() {
                     let args = batch.args(buffer, batch.requests[at]);
-                    if (self.holds_calls && self.holds_call(&session, prepared.command, args, now))
+                    if (may_wait && self.holds_call(&session, prepared.command, args, now))
                         || self.pauses_call(&mut session, prepared.command, args)
                     {
                         let Part { arrival, requests, .. } = &window[index];
@@ -182,7 +186,11 @@ impl Shard {
                         break;
                     }
                 }
-                self.execute_one(&mut session, buffer, batch, at, prepared, now);
+                if is_careful {
+                    self.execute_careful(&mut session, buffer, batch, at, prepared, now);
+                } else {
+                    self.execute_one(&mut session, buffer, batch, at, prepared, now);
+                }
                 if self.engine.monitors.have_lines() {
                     self.hand_to_monitors(outputs);
                 }
@@ -203,6 +211,9 @@ impl Shard {
                 self.keep_back(id, start);
             }
             self.end_part(session, &window[index], outputs);
+            if self.options.moves_sessions && self.holds_calls && self.leaves(id).is_some() {
+                outputs.push(Output::Leave(id));
+            }
             self.take_actions(outputs, now);
         }
         if !group.requests.is_empty() {
@@ -262,6 +273,38 @@ impl Shard {
             turn = mutate(mutant, turn, prepared);
         }
         self.gate.withhold(session.id, outbox, start, turn);
+    }
+
+    /// Executes a call of a session that is not content with what a replica happens to have.
+    fn execute_careful(
+        &mut self,
+        session: &mut Session,
+        buffer: &[u8],
+        batch: &Batch,
+        at: usize,
+        prepared: Prepared,
+        now: Now,
+    ) {
+        let args = batch.args(buffer, batch.requests[at]);
+        let command = prepared.command.map(|command| resolved(command, args));
+        let refusal = command.and_then(|command| self.refusal_of_unproved(session, command, now));
+        let is_refused = refusal.is_some();
+        let availability = refusal.map(|refusal| std::mem::replace(&mut self.engine.availability, refusal));
+        let is_proved = !is_refused
+            && self.state == State::Following
+            && self.connections.get(&session.id).is_some_and(|connection| connection.hold == Hold::Proved);
+        if is_proved {
+            // Deadlines are judged by the clock of the primary that proved the moment.
+            self.engine.set_time(now, self.freshness.shard_ms());
+        }
+        self.execute_one(session, buffer, batch, at, prepared, now);
+        if is_proved {
+            let shard_ms = self.clock.now_ms(now);
+            self.engine.set_time(now, shard_ms);
+        }
+        if let Some(availability) = availability {
+            self.engine.availability = availability;
+        }
     }
 
     /// The part's requests are done: counts its bytes and gives the session back.

@@ -1,12 +1,12 @@
 //! Calls that wait before they are executed: for a primary, or for the end of a pause.
 //!
-//! Lives here: which calls wait, how long, and who is woken. Not here: calls that were executed and whose replies wait
+//! Lives here: which calls wait, how long, and who is woken or leaves for the primary. Not here: calls that were executed and whose replies wait
 //! (`gate`, `confirm`).
 //!
 //! Invariant: a call that waits here has not been executed. It either is later, or, where no primary came, is answered
 //! NOQUORUM, certainly without effect. Each connection has at most one waiting call: what stands behind it stays in its buffer.
 
-use crate::{Output, Shard};
+use crate::{Output, Shard, State};
 use ramkeep_engine::command::{Command, Flags};
 use ramkeep_engine::resp::Args;
 use ramkeep_engine::session::{Session, SessionId};
@@ -25,6 +25,8 @@ pub(crate) enum Hold {
     Over,
     /// CLIENT PAUSE holds it up.
     Paused,
+    /// This replica is fresh enough for what the buffer holds.
+    Proved,
 }
 
 impl Shard {
@@ -37,24 +39,35 @@ impl Shard {
         now: Now,
     ) -> bool {
         let Some(command) = command else { return false };
-        let command = match args.len() {
-            0 | 1 => command,
-            _ => command.subcommand(args.get(1)).unwrap_or(command),
-        };
+        let command = resolved(command, args);
         let is_replica = matches!(self.engine.availability, Availability::Replica { .. });
-        let may_read_here =
-            is_replica && session.reads_replica && !command.flags.has(Flags::WRITE) && command.name != "exec";
-        if !needs_primary(session, command) || may_read_here || !self.engine.lets_in(session) {
+        let is_write = command.flags.has(Flags::WRITE) || command.name == "exec";
+        // Whoever reads here stays here: its writes are refused.
+        let is_served_here = is_replica && session.reads_replica && (!is_write || self.is_led_elsewhere());
+        // A transaction is queued and watched where it is executed.
+        let begins_transaction = self.options.moves_sessions && command.name == "multi";
+        let needs_primary = self.holds_calls
+            && (needs_primary(session, command) || begins_transaction)
+            && !is_served_here
+            && self.engine.lets_in(session);
+        let needs_proof = !command.flags.has(Flags::WRITE) && self.needs_proof(session, command, now);
+        if !needs_primary && !needs_proof {
             return false;
         }
         let wait_ns = u64::from(self.engine.config.settings().unavailable_wait_ms) * 1_000_000;
         let connection = self.connections.get_mut(&session.id).expect("a session has its connection");
+        if needs_proof && connection.hold == Hold::Proved {
+            return false;
+        }
         if connection.hold == Hold::Over || self.held.len() >= self.options.held_calls_max {
             connection.hold = Hold::Over;
             return false;
         }
         connection.hold = Hold::Waiting { until_ns: now.monotonic_ns.saturating_add(wait_ns) };
         self.held.push(session.id);
+        if needs_proof && !needs_primary {
+            self.await_proof(session.id);
+        }
         true
     }
 
@@ -94,6 +107,7 @@ impl Shard {
 
     /// The session's buffer was executed to its end, or may be again.
     pub(crate) fn end_hold(&mut self, session: SessionId) {
+        self.freshness.forget(session);
         if let Some(connection) = self.connections.get_mut(&session) {
             connection.hold = Hold::No;
         }
@@ -105,18 +119,33 @@ impl Shard {
             return;
         }
         self.refresh_availability_at(Some(now));
+        if self.options.moves_sessions && self.is_led_elsewhere() {
+            outputs.extend(self.held.iter().copied().map(Output::Leave));
+        }
         let is_over = !self.holds_calls;
-        let connections = &mut self.connections;
+        let leads = self.state == State::Leading;
+        let (connections, freshness) = (&mut self.connections, &mut self.freshness);
         self.held.retain(|session| {
             let Some(connection) = connections.get_mut(session) else { return false };
             let Hold::Waiting { until_ns } = connection.hold else { return false };
             let is_late = until_ns <= now.monotonic_ns;
+            // A read that waits for a proof needs no primary here.
+            let is_over = is_over && (leads || !freshness.is_awaited_by(*session));
             if is_over || is_late {
+                freshness.forget(*session);
                 connection.hold = if is_over { Hold::No } else { Hold::Over };
                 outputs.push(Output::Released(*session));
             }
             !(is_over || is_late)
         });
+    }
+}
+
+/// The subcommand, where there is one.
+pub(crate) fn resolved(command: &'static Command, args: Args<'_>) -> &'static Command {
+    match args.len() {
+        0 | 1 => command,
+        _ => command.subcommand(args.get(1)).unwrap_or(command),
     }
 }
 

@@ -14,6 +14,7 @@ mod clients;
 pub mod clock;
 mod confirm;
 mod facts;
+mod freshness;
 mod gate;
 mod handover;
 mod hold;
@@ -24,12 +25,14 @@ mod turn;
 
 pub use apply::ReplayError;
 pub use batch::{Arrival, Received};
+pub use freshness::Moment;
 pub use gate::Outbox;
 pub use handover::HandoverRefused;
 pub use snapshot::{Begin, Certainty, Load, LoadFailure, Loading, Place, Slice};
 
 use clock::ShardClock;
 use confirm::Confirmation;
+use freshness::Freshness;
 use gate::Gate;
 use handover::Handover;
 use hashbrown::HashMap;
@@ -37,10 +40,10 @@ use hold::Hold;
 use payload::Parts;
 use ramkeep_engine::data::Turn;
 use ramkeep_engine::resp::{Batch, Decoder};
-use ramkeep_engine::session::{Peer, SessionId};
+use ramkeep_engine::session::{Peer, Profile, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Action, Engine};
-use ramkeep_log::{CommittedEntry, Position, Replica, Term};
+use ramkeep_log::{CommittedEntry, NodeId, Position, Replica, Term};
 use std::collections::VecDeque;
 
 /// Bounds and switches of a shard.
@@ -60,6 +63,8 @@ pub struct Options {
     pub evicted_per_tick_max: usize,
     /// It keeps the log and no data: it acknowledges and votes, may lead for a moment, and serves nothing.
     pub is_log_only: bool,
+    /// Where another leads, calls on data wait here for the driver to take their sessions there: [`Output::Leave`].
+    pub moves_sessions: bool,
     pub mutant: Option<Mutant>,
 }
 
@@ -73,6 +78,7 @@ impl Default for Options {
             expired_per_tick_max: 1000,
             evicted_per_tick_max: 2000,
             is_log_only: false,
+            moves_sessions: false,
             mutant: None,
         }
     }
@@ -110,6 +116,10 @@ pub enum Output {
     Close(SessionId),
     /// Close the session's connection now, whatever waits for its client.
     Cut(SessionId),
+    /// The session's next call waits for a primary that is elsewhere: see [`Shard::leaves`].
+    Leave(SessionId),
+    /// Ask the primary for a [`Moment`]; its answer goes to [`Shard::moment_told`]. It may be lost.
+    AskMoment { primary: NodeId, question: u64 },
     /// Asked for by a command.
     Action(Action),
     /// Read the log from its start and feed its entries to [`Shard::replay`], then call [`Shard::replayed`]. Every
@@ -208,6 +218,7 @@ pub struct Shard {
     /// The batch being executed has read or changed data.
     has_touched_data: bool,
     confirmation: Confirmation,
+    freshness: Freshness,
     /// Sessions whose next call waits for a primary.
     held: Vec<SessionId>,
     /// Sessions whose next call waits for the end of a pause.
@@ -254,6 +265,7 @@ impl Shard {
             deferred: Vec::new(),
             has_touched_data: false,
             confirmation: Confirmation::default(),
+            freshness: Freshness::default(),
             held: Vec::new(),
             paused: Vec::new(),
             holds_calls: false,
@@ -290,6 +302,36 @@ impl Shard {
         session
     }
 
+    /// A client's connection that goes on here as it was at another node. `has_waited`: its next call has waited for a
+    /// primary for as long as it may.
+    pub fn open_again(&mut self, peer: Peer, profile: Profile, has_waited: bool, now: Now) -> SessionId {
+        let id = self.open(peer, now);
+        let connection = self.connections.get_mut(&id).expect("it was just opened");
+        connection.outbox = Outbox::new(profile.protocol);
+        if has_waited {
+            connection.hold = Hold::Over;
+        }
+        self.engine.sessions.get_mut(id).expect("it was just opened").adopt(profile);
+        id
+    }
+
+    /// What the session takes along if nothing of it is under way here: no call, no reply, no transaction.
+    pub fn idle_profile(&self, id: SessionId) -> Option<Profile> {
+        let connection = self.connections.get(&id)?;
+        let is_idle = !connection.is_blocked && connection.outbox.pending_bytes() == 0;
+        self.engine.sessions.get(id).filter(|_| is_idle)?.profile()
+    }
+
+    /// What the session takes along to the primary for which its next call waits; `None` if it stays.
+    pub fn leaves(&self, id: SessionId) -> Option<Profile> {
+        let is_waiting = self
+            .connections
+            .get(&id)
+            .is_some_and(|connection| matches!(connection.hold, Hold::Waiting { .. }));
+        let is_served_here = self.freshness.is_awaited_by(id);
+        if is_waiting && !is_served_here && self.is_led_elsewhere() { self.idle_profile(id) } else { None }
+    }
+
     /// A client's connection is gone: its watches, its queue and its withheld replies go with it.
     pub fn close(&mut self, session: SessionId) {
         self.engine.data.unwatch(session);
@@ -300,6 +342,7 @@ impl Shard {
         self.paused.retain(|paused| *paused != session);
         self.engine.monitors.remove(session);
         self.confirmation.forget(session);
+        self.freshness.forget(session);
     }
 
     /// Bytes of the session that may leave now.
@@ -403,6 +446,13 @@ impl Shard {
 
     pub fn is_leading(&self) -> bool {
         self.state == State::Leading
+    }
+
+    /// Another is known to lead.
+    pub fn is_led_elsewhere(&self) -> bool {
+        let leader =
+            self.replica.as_ref().and_then(|replica| replica.leader().filter(|it| *it != replica.node()));
+        leader.is_some() && self.state != State::Leading
     }
 
     /// It keeps the log and no data.

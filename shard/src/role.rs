@@ -79,13 +79,23 @@ impl Shard {
         self.give_up_uncertain_snapshot(outputs);
         self.refresh_availability();
         self.handover = None;
-        // A transaction is watched, queued and executed under one leadership.
         self.engine.data.break_all_watches();
+        self.close_transactions(outputs);
         self.drop_withheld(outputs);
         for (id, _) in std::mem::take(&mut self.waiting) {
             self.unblock(id, outputs, |reply| {
                 reply.error(b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
             });
+        }
+    }
+
+    /// A transaction is watched, queued and executed under one leadership: whoever is within one begins anew.
+    fn close_transactions(&mut self, outputs: &mut Vec<Output>) {
+        for session in self.engine.sessions.iter_mut() {
+            if session.transaction.is_some() || session.watched > 0 {
+                session.is_closing = true;
+                outputs.push(Output::Close(session.id));
+            }
         }
     }
 
@@ -128,6 +138,7 @@ impl Shard {
         self.rebuild_until = until;
         self.applied = Position::ZERO;
         self.has_genesis = false;
+        self.freshness.forget_proof();
         self.refresh_availability();
     }
 

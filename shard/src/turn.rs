@@ -48,8 +48,15 @@ impl Shard {
         self.holds_calls = false;
         self.engine.room_bytes = self.room_bytes().saturating_sub(OVERHEAD_BYTES);
         self.engine.availability = match &self.state {
-            State::Replaying => Availability::Unavailable(LOADING),
-            State::Following if self.options.is_log_only => Availability::Unavailable(LOG_ONLY),
+            State::Replaying => {
+                // A deposed primary reads its log again while another serves.
+                self.holds_calls = self.options.moves_sessions && self.is_led_elsewhere();
+                Availability::Unavailable(LOADING)
+            }
+            State::Following if self.options.is_log_only => {
+                self.holds_calls = self.options.moves_sessions;
+                Availability::Unavailable(LOG_ONLY)
+            }
             State::Following => self.availability_of_follower(),
             State::Frozen => self.no_primary(),
             State::Fenced(why) => Availability::Unavailable(ErrorReply::owned(format!(
@@ -91,6 +98,7 @@ impl Shard {
             return Availability::Unavailable(LOADING);
         }
         if replica.leader().is_some_and(|leader| leader != replica.node()) {
+            self.holds_calls = self.options.moves_sessions;
             Availability::Replica { write: WRITE_ON_REPLICA, read: READ_ON_REPLICA }
         } else {
             self.holds_calls = true;
@@ -185,6 +193,7 @@ impl Shard {
         self.review_clients(now, outputs);
         self.wake_held(now, outputs);
         self.wake_paused(now, outputs);
+        self.ask_for_proof(now, outputs);
         self.refresh_facts(now);
         let processed = self.engine.stats.commands_processed;
         self.engine.stats.operations.sample(processed, now.monotonic_ns);

@@ -5,9 +5,11 @@ mod common;
 #[path = "../../log/tests/common/mod.rs"]
 mod log_common;
 
+mod freshness;
 mod handover;
 mod lives;
 mod log_only;
+mod moves;
 mod pauses;
 mod reads;
 mod snapshots;

@@ -9,7 +9,13 @@ fn start(disk: Disk, seed: u64) -> Node {
 }
 
 fn try_start(disk: Disk, seed: u64) -> Result<Node, String> {
-    let setup = Setup { voters: &[ALONE], log_only: &[], clock: WrongClock::default(), mutant: None };
+    let setup = Setup {
+        voters: &[ALONE],
+        log_only: &[],
+        clock: WrongClock::default(),
+        mutant: None,
+        moves_sessions: false,
+    };
     Node::start(disk, ALONE, seed, setup, 0)
 }
 

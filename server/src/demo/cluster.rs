@@ -201,8 +201,8 @@ fn configuration_path(folder: &Path, zone: &str) -> String {
 fn role_of(info: &str) -> Role {
     let fact = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     match (fact("shard_role"), fact("lease_left_ms"), fact("master_link_status")) {
-        (Some("primary"), Some("0"), _) => Role::NoLease,
-        (Some("primary"), _, _) => Role::Primary,
+        (Some("primary"), Some("0") | None, _) => Role::NoLease,
+        (Some("primary"), Some(_), _) => Role::Primary,
         (_, _, Some("up")) => Role::Replica,
         _ => Role::Lost,
     }

@@ -62,6 +62,8 @@ pub struct Cluster {
     pub true_ns: u64,
     pub seed: u64,
     pub mutant: Option<Mutant>,
+    /// What nodes started from now on do with calls for the primary.
+    pub moves_sessions: bool,
     /// Voters without data.
     log_only: Vec<NodeId>,
     starts: u64,
@@ -119,6 +121,7 @@ impl Cluster {
             true_ns: 0,
             seed,
             mutant: None,
+            moves_sessions: false,
             log_only: log_only.iter().map(|number| id(*number)).collect(),
             starts: 0,
             clocks: BTreeMap::new(),
@@ -171,7 +174,13 @@ impl Cluster {
         let down = self.down.remove(&node).expect("it is down");
         let seed = self.next_seed(node);
         let clock = self.clocks.get(&node).copied().unwrap_or_default();
-        let setup = Setup { voters: &self.voters, log_only: &self.log_only, clock, mutant: self.mutant };
+        let setup = Setup {
+            voters: &self.voters,
+            log_only: &self.log_only,
+            clock,
+            mutant: self.mutant,
+            moves_sessions: self.moves_sessions,
+        };
         let started = Node::start(down.disk, node, seed, setup, self.true_ns)?;
         self.nodes.insert(node, started);
         self.told.insert(node, Position::ZERO);
@@ -660,7 +669,13 @@ impl Cluster {
         }
         let (seed, clock) = (self.next_seed(id), self.clocks.get(&id).copied().unwrap_or_default());
         let (voters, log_only) = (self.voters.clone(), self.log_only.clone());
-        let setup = Setup { voters: &voters, log_only: &log_only, clock, mutant: self.mutant };
+        let setup = Setup {
+            voters: &voters,
+            log_only: &log_only,
+            clock,
+            mutant: self.mutant,
+            moves_sessions: self.moves_sessions,
+        };
         if self.node(id).begin_anew(seed, setup)? {
             self.installed += 1;
         }

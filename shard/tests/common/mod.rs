@@ -50,6 +50,7 @@ pub struct Setup<'a> {
     pub log_only: &'a [NodeId],
     pub clock: WrongClock,
     pub mutant: Option<Mutant>,
+    pub moves_sessions: bool,
 }
 
 pub struct Node {
@@ -76,6 +77,10 @@ pub struct Node {
     pub making: Option<making::Making>,
     /// The snapshot of another member that it should get.
     pub wants_from: Option<(NodeId, Position, Term)>,
+    /// Sessions that are to be taken to the primary.
+    pub leaving: Vec<SessionId>,
+    /// Questions for a moment of the primary.
+    pub questions: Vec<u64>,
 }
 
 /// What snapshots of these tests are of.
@@ -105,12 +110,12 @@ pub fn options() -> Options {
 impl Node {
     /// A process starts over what the disk has.
     pub fn start(disk: Disk, id: NodeId, seed: u64, setup: Setup<'_>, true_ns: u64) -> Result<Self, String> {
-        let Setup { log_only, clock, mutant, .. } = setup;
+        let Setup { log_only, clock, mutant, moves_sessions, .. } = setup;
         let mut node = Self {
             id,
             shard: Shard::new(
                 engine(seed),
-                Options { mutant, is_log_only: log_only.contains(&id), ..options() },
+                Options { mutant, moves_sessions, is_log_only: log_only.contains(&id), ..options() },
             ),
             disk,
             clock,
@@ -127,6 +132,8 @@ impl Node {
             wants_snapshot: false,
             making: None,
             wants_from: None,
+            leaving: Vec::new(),
+            questions: Vec::new(),
         };
         node.take_part(seed, setup)?;
         Ok(node)
@@ -212,6 +219,8 @@ impl Node {
             Output::Log(output) => self.act_for_log(output, now, outputs),
             Output::Released(session) => self.flush(session),
             Output::Close(session) | Output::Cut(session) => self.close(session),
+            Output::Leave(session) => self.leaving.push(session),
+            Output::AskMoment { question, .. } => self.questions.push(question),
             Output::Action(action) => panic!("no test asks for {action:?}"),
             Output::Rebuild => {
                 self.wants_rebuild = true;

@@ -21,7 +21,7 @@ use super::node::{Bugs, End, PORT, Place, name, serve};
 use super::options::{Fault, Options};
 use super::run::{FINAL_READ_S_MAX, HEALED_MS_MAX, Verdict, ask};
 use crate::checker::check;
-use crate::history::{ClockKind, Header, History, Recorder, Source, Status, VERSION, Value};
+use crate::history::{ClockKind, Header, History, Recorder, Source, VERSION};
 use crate::random::{below, between, chance};
 use crate::workload::Workloads;
 
@@ -38,7 +38,7 @@ pub fn run(options: &Options, bugs: Bugs) -> Verdict {
     let outcome = simulate(options.seed, WorldOptions::default(), limit, move |world| async move {
         Run::new(world, drawn, bugs).play().await
     });
-    let report = check(&without_refused_transactions(&outcome.history), &options.limits());
+    let report = check(&outcome.history, &options.limits());
     Verdict {
         report,
         complaints: outcome.complaints,
@@ -50,22 +50,6 @@ pub fn run(options: &Options, bugs: Bugs) -> Verdict {
         may_lose: false,
         reached: outcome.reached,
     }
-}
-
-/// A change of primary breaks every watch, whatever was written: there EXEC answering nil says that nothing was
-/// executed, not that a key has changed. That it never does so for nothing is for the campaign of one node to judge.
-fn without_refused_transactions(history: &History) -> History {
-    let mut history = history.clone();
-    for operation in &mut history.operations {
-        let is_refused = operation.status == Status::Ok
-            && operation.command == "TXN"
-            && !operation.watch.is_empty()
-            && operation.result == Value::Null;
-        if is_refused {
-            operation.status = Status::Fail;
-        }
-    }
-    history
 }
 
 struct Outcome {

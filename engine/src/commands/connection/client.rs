@@ -12,7 +12,7 @@ use crate::command::{Categories, Command, Flags, at_least, exactly};
 use crate::error::{ErrorReply, Result, SYNTAX};
 use crate::number::integer;
 use crate::resp::Protocol;
-use crate::session::{ReplyMode, Session, SessionId};
+use crate::session::{ReadConsistency, ReplyMode, Session, SessionId};
 use crate::time::Now;
 use std::fmt::Write as _;
 
@@ -59,6 +59,12 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
         "O(1)",
     ),
+    sub("client|read-consistency", at_least(2), read_consistency).doc(
+        "7.2.0",
+        "<LINEARIZABLE | BOUNDED milliseconds | EVENTUAL>",
+        "Sets how old may be what a replica shows to a client that said READONLY.",
+        "O(1)",
+    ),
     sub("client|reply", exactly(2), reply).doc(
         "3.2.0",
         "<ON | OFF | SKIP>",
@@ -85,6 +91,7 @@ const BAD_NAME: ErrorReply =
 const BAD_ID: ErrorReply = ErrorReply::new("ERR Invalid client ID");
 const KILL_ID: ErrorReply = ErrorReply::new("ERR client-id should be greater than 0");
 const AGE_NOT_INTEGER: ErrorReply = ErrorReply::new("ERR maxage is not an integer or out of range");
+const BAD_AGE: ErrorReply = ErrorReply::new("ERR milliseconds is not an integer or out of range");
 const AGE_TOO_LOW: ErrorReply = ErrorReply::new("ERR maxage should be greater than 0");
 
 fn id(call: &mut Call<'_>) -> Result {
@@ -160,6 +167,20 @@ fn no_evict(call: &mut Call<'_>) -> Result {
 
 fn no_touch(call: &mut Call<'_>) -> Result {
     call.session.no_touch = on_or_off(call)?;
+    call.reply.ok();
+    Ok(())
+}
+
+fn read_consistency(call: &mut Call<'_>) -> Result {
+    call.session.read_consistency = match call.args.len() {
+        3 if call.is_word(2, "LINEARIZABLE") => ReadConsistency::Linearizable,
+        3 if call.is_word(2, "EVENTUAL") => ReadConsistency::Eventual,
+        4 if call.is_word(2, "BOUNDED") => {
+            let age_ms = integer::parse(call.arg(3)).and_then(|age_ms| u64::try_from(age_ms).ok());
+            ReadConsistency::Bounded { age_ms_max: age_ms.ok_or(BAD_AGE)? }
+        }
+        _ => return Err(SYNTAX),
+    };
     call.reply.ok();
     Ok(())
 }

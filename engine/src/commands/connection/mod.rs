@@ -267,6 +267,7 @@ fn reset(call: &mut Call<'_>) -> Result {
     session.reads_replica = false;
     session.is_monitor = false;
     call.engine.monitors.remove(session.id);
+    session.read_consistency = crate::session::ReadConsistency::Eventual;
     call.engine.data.unwatch(session.id);
     session.watched = 0;
     session.database = 0;

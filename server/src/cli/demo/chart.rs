@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 const WIDTH: f64 = 1_000.0;
 const LEFT: f64 = 84.0;
-const RIGHT: f64 = 8.0;
+const RIGHT: f64 = 22.0;
 const FAULTS_HEIGHT: f64 = 46.0;
 const LANE_HEIGHT: f64 = 26.0;
 const PLOT_HEIGHT: f64 = 120.0;
@@ -33,7 +33,9 @@ fn bins(run: &Run) -> (f64, Vec<Bin>) {
     let width_s = (run.seconds / BINS_MAX as f64).max(BIN_S_MIN);
     let mut bins = vec![Bin::default(); (run.seconds / width_s).ceil().max(1.0) as usize];
     let count = bins.len();
-    let place = |at_s: f64| (at_s >= 0.0).then_some((at_s / width_s) as usize).filter(|place| *place < count);
+    let is_within = |at_s: f64| (0.0..=run.seconds).contains(&at_s);
+    let place =
+        |at_s: f64| is_within(at_s).then_some((at_s / width_s) as usize).filter(|place| *place < count);
     for at_s in &run.acknowledged_s {
         if let Some(place) = place(*at_s) {
             bins[place].operations += 1;
