@@ -93,6 +93,10 @@ fn a_minority_refuses_and_any_node_takes_clients_to_the_primary() {
         assert_eq!(client.call(&["SET", &key, "1"]).expect("an answer").text().as_deref(), Some("OK"));
         assert_eq!(client.call(&["INCR", &key]).expect("an answer").integer(), Some(2));
     }
+    let output = cluster.run(&["snapshot", "create", "--port", &cluster.port().to_string()]);
+    assert!(output.status.success() && printed(&output).contains(": 3 keys"), "{}", printed(&output));
+    let (_, status) = cluster.status(0).expect("an answer");
+    assert!(status["nodes"][0]["snapshot_position"].as_u64() > Some(0), "{status}");
     let output = cluster.run(&["failover", "--port", &cluster.port().to_string(), "--to", "b"]);
     assert!(output.status.success() && printed(&output).contains("primary b;"), "{}", printed(&output));
     cluster.dev(&["partition", "b"]);

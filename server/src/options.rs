@@ -24,6 +24,7 @@ pub enum Invocation {
     Log(LogArguments),
     ConfigCheck(ConfigCheckArguments),
     Snapshot(SnapshotArguments),
+    SnapshotCreate(Target),
     Dev(DevArguments),
     Demo(DemoArguments),
     Status(StatusArguments),
@@ -271,6 +272,8 @@ enum SnapshotCommand {
     List(LogTarget),
     /// Read each snapshot to its end; exit code 1 if one is damaged
     Verify(LogTarget),
+    /// Have a running node make one, and wait for it
+    Create(NodeOptions),
 }
 
 #[derive(clap::Args)]
@@ -352,6 +355,7 @@ fn subcommand(words: Vec<String>) -> Result<Invocation, UsageError> {
             let (action, target) = match action {
                 SnapshotCommand::List(target) => (SnapshotAction::List, target),
                 SnapshotCommand::Verify(target) => (SnapshotAction::Verify, target),
+                SnapshotCommand::Create(node) => return Ok(Invocation::SnapshotCreate(node.target())),
             };
             Invocation::Snapshot(SnapshotArguments { action, directory: target.directory, json: target.json })
         }
@@ -507,6 +511,10 @@ mod tests {
                     directory: "./data".into(),
                     json: true,
                 }),
+            ),
+            (
+                "snapshot create -p 7000",
+                Invocation::SnapshotCreate(Target { host: "127.0.0.1".into(), port: 7000, password: None }),
             ),
             (
                 "config check redis.conf --json",

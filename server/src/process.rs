@@ -55,6 +55,9 @@ pub fn main() -> ExitCode {
             Ok(outcome) => finish(&outcome),
             Err(error) => fail(&format!("the runtime does not start: {error}")),
         },
+        Invocation::SnapshotCreate(target) => {
+            finish_run(ramkeep_net::run(cli::snapshot::create(&host, &target)))
+        }
         Invocation::Dev(arguments) => match ramkeep_net::run(crate::dev::run(&host, &arguments)) {
             Ok(Ok(text)) => {
                 print_out(&text);

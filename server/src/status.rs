@@ -24,6 +24,7 @@ const HAND_OVER_STEP: Duration = Duration::from_millis(20);
 
 /// One node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NodeStatus {
     pub node: String,
     pub zone: String,
@@ -43,6 +44,8 @@ pub struct NodeStatus {
     pub committed_position: u64,
     pub applied_position: u64,
     pub log_bytes: u64,
+    /// Of the newest snapshot that was read back and found right; 0 without one.
+    pub snapshot_position: u64,
     pub commit_p50_us: u64,
     pub commit_p99_us: u64,
     /// Nodes that it has a connection to.
@@ -91,6 +94,7 @@ pub(crate) fn own(node: &Node) -> NodeStatus {
         is_reachable: true,
         state: "starting".into(),
         log_bytes: facts.log_bytes,
+        snapshot_position: node.holdings.newest().map_or(0, |newest| newest.position().0),
         commit_p50_us: facts.commit_p50_us,
         commit_p99_us: facts.commit_p99_us,
         applied_position: shard.applied().0,

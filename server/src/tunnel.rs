@@ -35,8 +35,10 @@ pub(crate) const IDLE: u8 = 3;
 pub(crate) const END: u8 = 4;
 
 /// Commands about the node that the client connected to: as the first of a connection they keep it here.
-const LOCAL: &[&str] =
-    &["readonly", "ramkeep", "info", "role", "config", "debug", "shutdown", "slowlog", "latency"];
+const LOCAL: &[&str] = &[
+    "readonly", "ramkeep", "info", "role", "config", "debug", "shutdown", "slowlog", "latency", "bgsave",
+    "save", "lastsave",
+];
 /// A first command longer than this is for the primary to refuse.
 const FIRST_BYTES_MAX: usize = 64;
 /// A first command is waited for no longer.

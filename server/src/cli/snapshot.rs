@@ -1,9 +1,11 @@
 //! `ramkeep snapshot list` and `ramkeep snapshot verify`: the snapshots of a data directory as they lie there.
+//! `ramkeep snapshot create`: a running node makes one.
 //!
-//! Lives here: reading and telling. Nothing is changed; the node may be running.
+//! Lives here: reading and telling; nothing is changed, and the node may be running. Asking for one, and waiting.
 //! Not here: the files (`crate::snapshot`), making one (BGSAVE).
 
 use super::Outcome;
+use super::client::{Client, ClientError, Target};
 use crate::holdings::VerifiedSnapshot;
 use crate::options::{SnapshotAction, SnapshotArguments};
 use crate::snapshot;
@@ -11,6 +13,7 @@ use ramkeep_log::Position;
 use ramkeep_net::{Disk, Host};
 use serde_json::json;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Runs the subcommand; exit code 1 if a snapshot is damaged or the directory cannot be read.
 pub async fn run(host: &Host, arguments: &SnapshotArguments) -> Outcome {
@@ -22,6 +25,55 @@ pub async fn run(host: &Host, arguments: &SnapshotArguments) -> Outcome {
         let text = if arguments.json { json!({ "error": why }).to_string() } else { format!("error: {why}") };
         Outcome { text: text + "\n", exit_code: 1 }
     })
+}
+
+/// Time between two looks at a snapshot that is being made.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Has a node make a snapshot and waits for its end; exit code 1 if there is none then.
+pub async fn create(host: &Host, target: &Target) -> Outcome {
+    match try_create(host, target).await {
+        Ok(text) => Outcome { text, exit_code: 0 },
+        Err(error) => Outcome { text: format!("{}:{}: {error}\n", target.host, target.port), exit_code: 1 },
+    }
+}
+
+async fn try_create(host: &Host, target: &Target) -> Result<String, ClientError> {
+    let mut client = Client::connect(host, target).await?;
+    let made_before = facts(&mut client).await?.number("rdb_saves");
+    client.call(&["BGSAVE"]).await?;
+    loop {
+        let facts = facts(&mut client).await?;
+        if facts.number("rdb_bgsave_in_progress") == 0 {
+            let is_made = facts.number("rdb_saves") > made_before;
+            return match is_made {
+                true => Ok(format!(
+                    "snapshot at position {}: {} keys, {} bytes\n",
+                    facts.number("snapshot_position"),
+                    facts.number("snapshot_keys"),
+                    facts.number("snapshot_bytes")
+                )),
+                false => {
+                    Err(ClientError::Refused("no snapshot was made; the node's messages say why".into()))
+                }
+            };
+        }
+        ramkeep_net::sleep(LOOK).await;
+    }
+}
+
+/// Lines of INFO.
+struct Facts(String);
+
+async fn facts(client: &mut Client) -> Result<Facts, ClientError> {
+    Ok(Facts(client.call(&["INFO", "persistence", "durability"]).await?.unwrap_or_default()))
+}
+
+impl Facts {
+    fn number(&self, name: &str) -> u64 {
+        let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    }
 }
 
 async fn tell(disk: &Rc<dyn Disk>, arguments: &SnapshotArguments) -> Result<Outcome, String> {

@@ -72,7 +72,19 @@ pub fn table(status: &ClusterStatus) -> String {
         (None, _) => "NO QUORUM: nobody serves\n".to_owned(),
     };
     let committed = status.nodes.iter().map(|node| node.committed_position).max().unwrap_or(0);
-    let head = ["node", "zone", "role", "state", "term", "committed", "applied", "lag", "log", "clients"];
+    let head = [
+        "node",
+        "zone",
+        "role",
+        "state",
+        "term",
+        "committed",
+        "applied",
+        "lag",
+        "log",
+        "snapshot",
+        "clients",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(status.nodes.iter().map(|node| row(node, committed)));
     let widths: Vec<usize> = (0..head.len())
@@ -92,7 +104,7 @@ fn row(node: &NodeStatus, committed: u64) -> Vec<String> {
     let mut cells = vec![node.node.clone(), or_dash(&node.zone), node.role.clone()];
     if !node.is_reachable {
         cells.push("unreachable".to_owned());
-        cells.extend((0..5).map(|_| "-".to_owned()));
+        cells.extend((0..6).map(|_| "-".to_owned()));
     } else {
         let lease = if node.state == "primary" && !node.has_lease { " (no lease)" } else { "" };
         cells.push(format!("{}{lease}", node.state));
@@ -101,6 +113,7 @@ fn row(node: &NodeStatus, committed: u64) -> Vec<String> {
         cells.push(node.applied_position.to_string());
         cells.push(committed.saturating_sub(node.applied_position).to_string());
         cells.push(size_text(node.log_bytes));
+        cells.push(if node.snapshot_position == 0 { "-".into() } else { node.snapshot_position.to_string() });
     }
     cells.push(node.client_address.clone());
     cells
@@ -123,6 +136,7 @@ mod tests {
             committed_position: 40,
             applied_position: applied,
             log_bytes: 64 << 20,
+            snapshot_position: 30,
             client_address: "127.0.0.1:7000".into(),
             ..NodeStatus::default()
         };
@@ -135,10 +149,10 @@ mod tests {
         assert_eq!(
             table(&status),
             "primary a; a majority of zones follows it\n  \
-             node  zone  role    state        term  committed  applied  lag  log       clients\n  \
-             a     a     engine  primary      3     40         40       0    64.0 MiB  127.0.0.1:7000\n  \
-             b     b     engine  replica      3     40         38       2    64.0 MiB  127.0.0.1:7000\n  \
-             c     c     engine  unreachable  -     -          -        -    -         127.0.0.1:7000\n"
+             node  zone  role    state        term  committed  applied  lag  log       snapshot  clients\n  \
+             a     a     engine  primary      3     40         40       0    64.0 MiB  30        127.0.0.1:7000\n  \
+             b     b     engine  replica      3     40         38       2    64.0 MiB  30        127.0.0.1:7000\n  \
+             c     c     engine  unreachable  -     -          -        -    -         -         127.0.0.1:7000\n"
         );
     }
 }
