@@ -23,6 +23,9 @@ use std::task::{Context, Poll};
 /// Time to authenticate where a password is set.
 const AUTHENTICATION_NS_MAX: u64 = 10_000_000_000;
 
+/// A node that carries clients and is not heard for so long carries none any more.
+const CARRIER_SILENCE_NS_MAX: u64 = 10_000_000_000;
+
 /// What the node keeps of a connection besides the shard's part.
 pub(crate) struct Link {
     pub id: SessionId,
@@ -362,5 +365,26 @@ impl Node {
             shard.engine.sessions.iter().filter(is_late).map(|session| session.id).collect()
         };
         late.into_iter().for_each(|id| self.close_when_flushed(id));
+        self.sweep_carried(now_ns);
+    }
+
+    /// Closes what silent nodes carry: they have long let their clients go, and no socket says so.
+    fn sweep_carried(self: &Rc<Node>, now_ns: u64) {
+        let silent: Vec<SessionId> = {
+            let shard = self.shard.borrow();
+            let Some(replica) = shard.replica() else { return };
+            let is_silent = |carrier| {
+                replica
+                    .heard_ns(carrier)
+                    .is_some_and(|at_ns| now_ns.saturating_sub(at_ns) > CARRIER_SILENCE_NS_MAX)
+            };
+            let links = self.links.borrow();
+            links
+                .values()
+                .filter(|link| link.conn.carrier().is_some_and(is_silent))
+                .map(|link| link.id)
+                .collect()
+        };
+        silent.into_iter().for_each(|id| self.close_now(id));
     }
 }

@@ -7,6 +7,7 @@
 use crate::profile;
 use crate::tunnel::{DATA, END, IDLE};
 use ramkeep_engine::session::Profile;
+use ramkeep_log::NodeId;
 use ramkeep_net::Conn;
 use ramkeep_net::peer::Session;
 use std::cell::{Cell, RefCell};
@@ -144,6 +145,14 @@ impl Wire {
         match self {
             Wire::Socket(conn) => conn.poll_writable(context),
             Wire::Tunnel(end) => end.session.poll_drained(context),
+        }
+    }
+
+    /// The node that carries the client, if one does.
+    pub fn carrier(&self) -> Option<NodeId> {
+        match self {
+            Wire::Socket(_) => None,
+            Wire::Tunnel(end) => Some(NodeId(end.session.remote().member)),
         }
     }
 
