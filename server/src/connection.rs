@@ -373,17 +373,16 @@ impl Node {
         let silent: Vec<SessionId> = {
             let shard = self.shard.borrow();
             let Some(replica) = shard.replica() else { return };
-            let is_silent = |carrier| {
-                replica
-                    .heard_ns(carrier)
-                    .is_some_and(|at_ns| now_ns.saturating_sub(at_ns) > CARRIER_SILENCE_NS_MAX)
+            let is_silent = |link: &&Rc<Link>| {
+                let Some(heard_ns) = link.conn.carrier().and_then(|carrier| replica.heard_ns(carrier)) else {
+                    return false;
+                };
+                // A primary that is new has not heard all yet.
+                let opened_ns = shard.engine.sessions.get(link.id).map(|it| it.connected_at.monotonic_ns);
+                let since_ns = heard_ns.max(opened_ns.unwrap_or(now_ns));
+                now_ns.saturating_sub(since_ns) > CARRIER_SILENCE_NS_MAX
             };
-            let links = self.links.borrow();
-            links
-                .values()
-                .filter(|link| link.conn.carrier().is_some_and(is_silent))
-                .map(|link| link.id)
-                .collect()
+            self.links.borrow().values().filter(is_silent).map(|link| link.id).collect()
         };
         silent.into_iter().for_each(|id| self.close_now(id));
     }
