@@ -8,7 +8,7 @@
 //!
 //! Invariant: log files are open with O_DSYNC, so that a write has returned only when it is on the medium.
 
-use super::paced::Pace;
+use super::paced::{Pace, Rested};
 use super::system;
 use super::worker::Worker;
 use crate::disk::{Draft, Fence, LOCK_NAME, PARTIAL_SUFFIX, ReadJob, check_name};
@@ -72,7 +72,7 @@ impl RealDisk {
         let workers = Workers {
             writer: Worker::new("log-writer"),
             allocator: Worker::new("allocator"),
-            drafts: Worker::new("drafts"),
+            drafts: Worker::with_patience("drafts"),
             files: Worker::new("files"),
         };
         Self { directory: directory.into(), workers: Rc::new(workers), lock }
@@ -213,7 +213,7 @@ impl DraftShared {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         self.fence.check()?;
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        self.fence.watch(pace.write(&self.file, bytes))
+        self.fence.watch(pace.write_and_rest(&self.file, bytes))
     }
 
     #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
@@ -222,8 +222,7 @@ impl DraftShared {
         self.fence.watch(self.file.sync_data())?;
         // What is in the page cache proves nothing about the medium.
         system::drop_cached(&self.file);
-        let mut file = File::open(self.partial())?;
-        job(&mut file);
+        job(&mut Rested::new(File::open(self.partial())?));
         Ok(())
     }
 

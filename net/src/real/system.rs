@@ -45,6 +45,15 @@ pub fn wall_us() -> u64 {
     seconds * 1_000_000 + nanoseconds / 1_000
 }
 
+/// From now on the calling thread gets the processor after others that want it. Only a wish.
+pub fn stand_back() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: no memory is involved. On Linux 0 is the calling thread alone.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 10)
+    };
+}
+
 /// Asks the kernel to forget what it holds of a file whose content is on the medium: the next read is one of the
 /// medium. Only a hint.
 pub fn drop_cached(file: &impl AsFd) {

@@ -23,13 +23,19 @@ struct Queue {
 /// A thread of its own for one kind of job. No polling: it sleeps in `park` while it has none.
 pub struct Worker {
     name: &'static str,
+    has_patience: bool,
     queue: Arc<Mutex<Queue>>,
     thread: OnceCell<Thread>,
 }
 
 impl Worker {
     pub fn new(name: &'static str) -> Self {
-        Self { name, queue: Arc::default(), thread: OnceCell::new() }
+        Self { name, has_patience: false, queue: Arc::default(), thread: OnceCell::new() }
+    }
+
+    /// One whose thread stands back where others want the processor.
+    pub fn with_patience(name: &'static str) -> Self {
+        Self { name, has_patience: true, queue: Arc::default(), thread: OnceCell::new() }
     }
 
     /// Runs `job` on the thread. It runs even when the future is dropped.
@@ -50,7 +56,7 @@ impl Worker {
         let thread = match self.thread.get() {
             Some(thread) => thread,
             None => {
-                let started = start(self.name, Arc::clone(&self.queue))?;
+                let started = start(self.name, self.has_patience, Arc::clone(&self.queue))?;
                 self.thread.get_or_init(|| started)
             }
         };
@@ -69,8 +75,11 @@ impl Drop for Worker {
     }
 }
 
-fn start(name: &'static str, queue: Arc<Mutex<Queue>>) -> io::Result<Thread> {
+fn start(name: &'static str, has_patience: bool, queue: Arc<Mutex<Queue>>) -> io::Result<Thread> {
     let body = move || {
+        if has_patience {
+            super::system::stand_back();
+        }
         loop {
             let (job, is_closed) = {
                 let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
