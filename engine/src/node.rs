@@ -75,6 +75,12 @@ pub struct LogFacts {
     pub log_bytes: u64,
     pub segments: u64,
     pub free_disk_bytes: u64,
+    /// Position after which the data were last digested, to be compared with other replicas.
+    pub digest_position: u64,
+    /// Replicas, this one among them, with the same digest there.
+    pub digest_agreed: u64,
+    /// Position after which replicas were found to differ; 0 if they do not.
+    pub digest_differs: u64,
     pub resident_memory_bytes: u64,
     pub user_cpu_us: u64,
     pub system_cpu_us: u64,

@@ -5,6 +5,7 @@
 
 pub mod banner;
 pub mod cli;
+mod comparison;
 pub mod config_file;
 mod connection;
 pub mod founding;

@@ -6,6 +6,7 @@
 //!
 //! Invariant: the shard is borrowed for one call at a time, never across an await.
 
+use crate::comparison;
 use crate::connection::Link;
 use crate::holdings::Holdings;
 use crate::install::Offers;
@@ -32,7 +33,7 @@ pub const TICK: Duration = Duration::from_millis(50);
 pub(crate) const INLINE_LINKS_MAX: usize = 4;
 /// Idle and unauthenticated clients are looked for at every so many ticks.
 const SWEEP_TICKS: u64 = 20;
-/// The newest snapshot is told of at every so many ticks.
+/// What is held here is told of at every so many ticks.
 const ANNOUNCE_TICKS: u64 = 5;
 
 pub struct Node {
@@ -61,6 +62,7 @@ pub struct Node {
     pub(crate) reading_wanted: Notify,
     pub(crate) offers: Offers,
     pub(crate) snapshot_wanted: Notify,
+    pub(crate) digest_wanted: Notify,
     stop_wanted: Notify,
     pub(crate) is_stopping: Cell<bool>,
     /// Clients connected here that have no session here: the primary serves them.
@@ -90,6 +92,7 @@ impl Node {
             reading_wanted: Notify::new(),
             offers: Offers::default(),
             snapshot_wanted: Notify::new(),
+            digest_wanted: Notify::new(),
             stop_wanted: Notify::new(),
             is_stopping: Cell::new(false),
             clients_elsewhere: Cell::new(0),
@@ -153,7 +156,7 @@ impl Node {
                 self.send_carried_away();
             }
             if count % ANNOUNCE_TICKS == 0 {
-                self.announce_snapshot();
+                self.announce();
             }
             if count % SWEEP_TICKS == 0 {
                 self.sweep();
@@ -161,10 +164,14 @@ impl Node {
         }
     }
 
-    /// Tells the other nodes which snapshot they may fetch here.
-    pub(crate) fn announce_snapshot(&self) {
-        if let (Some(peers), Some(newest)) = (self.peers(), self.holdings.newest()) {
+    /// Tells the other nodes which snapshot they may fetch here, and the newest digest of the data.
+    pub(crate) fn announce(&self) {
+        let Some(peers) = self.peers() else { return };
+        if let Some(newest) = self.holdings.newest() {
             peers.announce(&newest);
+        }
+        if let Some(digest) = self.shard.borrow().digested() {
+            peers.tell_digest(&digest);
         }
     }
 
@@ -201,6 +208,13 @@ impl Node {
                     self.reading_wanted.notify_one();
                 }
                 Output::Snapshot => self.snapshot_wanted.notify_one(),
+                Output::Digest => self.digest_wanted.notify_one(),
+                Output::Digested(digest) => {
+                    if let Some(peers) = self.peers() {
+                        peers.tell_digest(&digest);
+                    }
+                }
+                Output::Diverged(found) => comparison::tell(self, &found),
                 Output::Fenced(why) => {
                     self.is_fenced.set(true);
                     self.fenced.notify_one();

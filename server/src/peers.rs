@@ -12,6 +12,7 @@
 //! its answer; a fourth, `snapshot`, the pieces of a file, a fifth, `tunnel`, a client whose node is not the primary;
 //! these are opened when they are needed.
 
+use crate::comparison;
 use crate::founding;
 use crate::holdings::VerifiedSnapshot;
 use crate::node::Node;
@@ -26,7 +27,7 @@ use ramkeep_net::peer::{
     accept, dial,
 };
 use ramkeep_net::{Host, Listener, timeout};
-use ramkeep_shard::Moment;
+use ramkeep_shard::{Moment, StateDigest};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -49,6 +50,8 @@ const SNAPSHOT_HELD: u8 = 2;
 const ASK_MOMENT: u8 = 3;
 /// The answer: the number, the committed position, shard time in milliseconds; eight bytes each, little-endian.
 const MOMENT: u8 = 4;
+/// What the sender's data are at a marked position.
+const DIGEST: u8 = 5;
 
 const URGENT_PENDING_BYTES_MAX: usize = 1 << 20;
 const BULK_PENDING_BYTES_MAX: usize = 32 << 20;
@@ -280,7 +283,13 @@ impl Peers {
         let announced = Announced { position: newest.position(), term: newest.term(), bytes: newest.bytes };
         for lanes in self.lanes.values() {
             lanes.urgent.send(SNAPSHOT_HELD, |buffer| announced.encode(buffer));
-            lanes.urgent.flush();
+        }
+    }
+
+    /// Tells every node of the newest digest of the data here.
+    pub(crate) fn tell_digest(&self, digest: &StateDigest) {
+        for lanes in self.lanes.values() {
+            lanes.urgent.send(DIGEST, |buffer| comparison::encode(digest, buffer));
         }
     }
 
@@ -477,6 +486,11 @@ async fn receive(node: &Rc<Node>, peers: &Peers, session: &Session) -> io::Resul
                 }
                 ASK_MOMENT => answer_moment(node, peers, from, &frame.body)?,
                 MOMENT => moment_told(node, &frame.body)?,
+                DIGEST => {
+                    if let Some(digest) = comparison::decode(&frame.body) {
+                        node.with_shard(|shard, _, outputs| shard.digest_told(from, digest, outputs));
+                    }
+                }
                 // From a newer version.
                 _ => {}
             }

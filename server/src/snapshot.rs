@@ -76,7 +76,7 @@ pub async fn make_when_wanted(node: Rc<Node>) {
         node.with_shard(|shard, now, outputs| shard.snapshot_ended(outcome, now, outputs));
         if is_made {
             remove_old(&node).await;
-            node.announce_snapshot();
+            node.announce();
         }
         node.wake_paused();
     }
@@ -281,6 +281,10 @@ pub async fn list(disk: &Rc<dyn Disk>) -> io::Result<Vec<Position>> {
 
 /// Removes all snapshots but the newest ones and those that somebody is using.
 pub(crate) async fn remove_old(node: &Rc<Node>) {
+    if node.shard.borrow().divergence().is_some() {
+        // An older one may be the last that is right.
+        return;
+    }
     let kept = node.shard.borrow().engine.config.settings().snapshots_max;
     let disk = node.log.disk();
     let removed = async {

@@ -3,6 +3,7 @@
 //! Lives here: the directory's identity, reading the log into memory while LOADING is answered,
 //! accepting clients, the orderly end. Not here: the process around it (`main`).
 
+use crate::comparison;
 use crate::founding::{self, FoundingError};
 use crate::install;
 use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
@@ -434,6 +435,7 @@ pub fn spawn_tasks(node: &Rc<Node>, directory: &Rc<Directory>, listeners: Vec<Li
     ramkeep_net::spawn(install::fetch_when_offered(Rc::clone(node)));
     ramkeep_net::spawn(snapshot::make_when_wanted(Rc::clone(node)));
     ramkeep_net::spawn(transfer::fetch_when_told(Rc::clone(node)));
+    ramkeep_net::spawn(comparison::digest_when_wanted(Rc::clone(node)));
 }
 
 /// Takes clients in until the node stops.

@@ -21,6 +21,13 @@ pub enum ReplayError {
     Apply { position: u64, error: ApplyError },
 }
 
+/// What an entry was.
+enum Applied {
+    Effects,
+    /// Replicas digest their data here.
+    Mark,
+}
+
 impl Shard {
     /// Takes what the replica has to say: hands on what the node must do, applies what is committed.
     pub(crate) fn pump(&mut self, now: Now, outputs: &mut Vec<Output>) {
@@ -74,12 +81,11 @@ impl Shard {
                     self.deferred.push(entry);
                     self.forget_executed(overwritten, outputs);
                 }
-                None => {
-                    if let Err(error) = self.apply(&entry, now) {
-                        self.fence(error.to_string(), outputs);
-                        return;
-                    }
-                }
+                None => match self.apply(&entry, now) {
+                    Ok(Applied::Mark) => self.begin_digest(entry.position, entry.term, outputs),
+                    Ok(Applied::Effects) => {}
+                    Err(error) => return self.fence(error.to_string(), outputs),
+                },
             }
         }
         if self.state == State::Frozen && !self.is_ahead_of_applied() {
@@ -109,19 +115,23 @@ impl Shard {
     }
 
     /// Applies one committed entry. Entries that carry nothing only move the position.
-    fn apply(&mut self, entry: &CommittedEntry, now: Now) -> Result<(), ReplayError> {
+    fn apply(&mut self, entry: &CommittedEntry, now: Now) -> Result<Applied, ReplayError> {
         let position = entry.position.0;
         assert!(entry.position > self.applied, "entries are applied once and in order");
         self.applied = entry.position;
         if entry.payload.is_empty() {
-            return Ok(());
+            return Ok(Applied::Effects);
         }
         let payload =
             Payload::decode(&entry.payload).map_err(|error| ReplayError::Payload { position, error })?;
         self.clock.observe(payload.shard_ms, now);
         self.engine.set_access_time(now);
         self.has_genesis = true;
-        let outcome = if payload.is_last && !self.parts.is_inside() {
+        let is_passed_over =
+            self.options.mutant == Some(Mutant::EntryNotApplied) && position.is_multiple_of(64);
+        let outcome = if is_passed_over {
+            Ok(())
+        } else if payload.is_last && !self.parts.is_inside() {
             self.engine.data.apply(payload.effects)
         } else {
             match self.parts.take(entry.term, &payload) {
@@ -129,7 +139,8 @@ impl Shard {
                 None => Ok(()),
             }
         };
-        outcome.map_err(|error| ReplayError::Apply { position, error })
+        outcome.map_err(|error| ReplayError::Apply { position, error })?;
+        Ok(if payload.is_mark { Applied::Mark } else { Applied::Effects })
     }
 
     /// An entry read from the log, in order; at the first start one that is known to be committed.
@@ -146,6 +157,6 @@ impl Shard {
             // The log on disk may hold an entry here that was superseded; the committed one was deferred.
             return Ok(());
         }
-        self.apply(entry, now)
+        self.apply(entry, now).map(drop)
     }
 }

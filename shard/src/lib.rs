@@ -12,6 +12,7 @@ mod apply;
 mod batch;
 mod clients;
 pub mod clock;
+mod comparison;
 mod confirm;
 mod facts;
 mod freshness;
@@ -25,6 +26,7 @@ mod turn;
 
 pub use apply::ReplayError;
 pub use batch::{Arrival, Received};
+pub use comparison::{Divergence, RANGES, StateDigest};
 pub use freshness::Moment;
 pub use gate::Outbox;
 pub use handover::HandoverRefused;
@@ -103,6 +105,8 @@ pub enum Mutant {
     SnapshotOffByOne,
     /// A snapshot of changes that may be overwritten goes on after a step-down.
     UncertainSnapshotKept,
+    /// A replica passes over some of the entries that it should apply.
+    EntryNotApplied,
 }
 
 /// What the node has to do. Order matters: replies are released only after what they rest on.
@@ -127,6 +131,12 @@ pub enum Output {
     Rebuild,
     /// A snapshot is wanted: `begin_snapshot`, its slices to a file, then `snapshot_ended`.
     Snapshot,
+    /// The data are to be digested: [`Shard::digest_slice`] until there are no more.
+    Digest,
+    /// The other members must hear of this digest of the data.
+    Digested(StateDigest),
+    /// Replicas were found to hold different data.
+    Diverged(Divergence),
     /// The replica can no longer keep its promises; it serves nothing until restarted.
     Fenced(String),
 }
@@ -213,6 +223,7 @@ pub struct Shard {
     /// Since the start.
     rebuilds: u64,
     snapshots: snapshot::Snapshots,
+    comparison: comparison::Comparison,
     /// Entries committed while the log is read again; they follow it.
     deferred: Vec<CommittedEntry>,
     /// The batch being executed has read or changed data.
@@ -262,6 +273,7 @@ impl Shard {
             rebuild: None,
             rebuilds: 0,
             snapshots: snapshot::Snapshots::default(),
+            comparison: comparison::Comparison::default(),
             deferred: Vec::new(),
             has_touched_data: false,
             confirmation: Confirmation::default(),

@@ -6,7 +6,7 @@
 //! | offset | bytes | field                                                            |
 //! |-------:|------:|------------------------------------------------------------------|
 //! |      0 |     1 | format version, [`EFFECT_FORMAT_VERSION`]                        |
-//! |      1 |     1 | 1 when this is the last part of its group, else 0                |
+//! |      1 |     1 | bit 0: the last part of its group; bit 1: a mark, see `comparison` |
 //! |      2 |     8 | shard time in milliseconds since 1970, little-endian             |
 //! |     10 |     n | effects, or a piece of them                                      |
 //!
@@ -19,6 +19,8 @@ use ramkeep_log::Term;
 use thiserror::Error;
 
 pub const HEAD_BYTES: usize = 10;
+const FLAG_LAST: u8 = 1;
+const FLAG_MARK: u8 = 2;
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PayloadError {
@@ -28,12 +30,16 @@ pub enum PayloadError {
         "entry has format version {0}, which this build does not know: it stops here rather than skip it"
     )]
     UnknownVersion(u8),
+    #[error("entry has flags {0:#x}, which this build does not know: it stops here rather than skip it")]
+    UnknownFlags(u8),
 }
 
 /// An entry's payload, read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload<'a> {
     pub is_last: bool,
+    /// Replicas digest their data here; it has no effects.
+    pub is_mark: bool,
     pub shard_ms: i64,
     pub effects: &'a [u8],
 }
@@ -42,7 +48,8 @@ impl<'a> Payload<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + self.effects.len());
         bytes.push(EFFECT_FORMAT_VERSION);
-        bytes.push(u8::from(self.is_last));
+        let flags = (u8::from(self.is_last) * FLAG_LAST) | (u8::from(self.is_mark) * FLAG_MARK);
+        bytes.push(flags);
         bytes.extend_from_slice(&self.shard_ms.to_le_bytes());
         bytes.extend_from_slice(self.effects);
         bytes
@@ -55,7 +62,11 @@ impl<'a> Payload<'a> {
         }
         let (head, effects) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(PayloadError::Short)?;
         let shard_ms = i64::from_le_bytes(head[2..].try_into().expect("eight bytes"));
-        Ok(Payload { is_last: head[1] == 1, shard_ms, effects })
+        if head[1] & !(FLAG_LAST | FLAG_MARK) != 0 {
+            return Err(PayloadError::UnknownFlags(head[1]));
+        }
+        let (is_last, is_mark) = (head[1] & FLAG_LAST != 0, head[1] & FLAG_MARK != 0);
+        Ok(Payload { is_last, is_mark, shard_ms, effects })
     }
 }
 
@@ -89,7 +100,7 @@ mod tests {
     use super::*;
 
     fn part(is_last: bool, effects: &[u8]) -> Payload<'_> {
-        Payload { is_last, shard_ms: 7, effects }
+        Payload { is_last, is_mark: false, shard_ms: 7, effects }
     }
 
     #[test]
@@ -99,6 +110,11 @@ mod tests {
         assert_eq!(Payload::decode(&bytes), Ok(part(true, b"xy")));
         assert_eq!(Payload::decode(&bytes[..9]), Err(PayloadError::Short));
         assert_eq!(Payload::decode(b"\x09"), Err(PayloadError::UnknownVersion(9)));
+        let mark = Payload { is_mark: true, ..part(true, b"") };
+        assert_eq!(mark.encode(), b"\x01\x03\x07\0\0\0\0\0\0\0");
+        assert_eq!(Payload::decode(&mark.encode()), Ok(mark));
+        let unknown = b"\x01\x05\x07\0\0\0\0\0\0\0";
+        assert_eq!(Payload::decode(unknown), Err(PayloadError::UnknownFlags(5)));
     }
 
     #[test]

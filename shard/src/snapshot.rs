@@ -10,7 +10,7 @@ use crate::{Mutant, Output, Shard, State};
 use ramkeep_engine::rdb::{Foot, Head, Item, LoadError, Loader, Options, Writer};
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
-use ramkeep_log::{LogOffset, Position, Replica, Term};
+use ramkeep_log::{LogOffset, Position, Term};
 use thiserror::Error;
 
 /// Entries of one slice, about: a slice is what connections wait for.
@@ -170,7 +170,7 @@ impl Shard {
         if !self.snapshots.is_wanted {
             return Begin::Never;
         }
-        if !self.may_begin_snapshot() || self.snapshots.running.is_some() {
+        if !self.may_begin_snapshot() || self.snapshots.running.is_some() || self.is_digesting() {
             return Begin::Later;
         }
         let Some(replica) = &self.replica else { return Begin::Later };
@@ -236,8 +236,12 @@ impl Shard {
     /// Whether the running snapshot, all of whose bytes are made, may count.
     pub fn snapshot_certainty(&self) -> Certainty {
         match (&self.snapshots.running, &self.replica) {
-            (Some(running), Some(replica)) if is_certain(&running.head, replica) => Certainty::Certain,
-            (Some(_), Some(_)) => Certainty::Waiting,
+            (Some(Running { head, .. }), Some(_)) => {
+                match self.is_certain_at(Position(head.position), Term(head.term)) {
+                    true => Certainty::Certain,
+                    false => Certainty::Waiting,
+                }
+            }
             _ => Certainty::Void,
         }
     }
@@ -254,8 +258,7 @@ impl Shard {
                 self.snapshots.log_end = running.log_end;
                 let foot = running.foot.expect("a snapshot that is made has its end");
                 self.engine.snapshots.succeeded(&running.head, foot, bytes, seconds, running.changes, now);
-                let held = self.snapshots.held;
-                self.drive(now, outputs, |replica| replica.snapshot_held(held));
+                self.rest_log_on(self.snapshots.held, now, outputs);
             }
             Err(why) => {
                 self.snapshots.retry_at_ns = now.monotonic_ns + RETRY_NS;
@@ -278,6 +281,7 @@ impl Shard {
     /// Gives the running snapshot up; the node learns of it at its next slice.
     pub(crate) fn give_up_snapshot(&mut self, why: &str, outputs: &mut Vec<Output>) {
         self.engine.data.databases_mut_for_snapshot().cancel_snapshot();
+        self.forget_digest();
         if let Some(running) = self.snapshots.running.take() {
             self.engine.snapshots.failed(0);
             self.tell_failure(running.waiting, why, outputs);
@@ -303,7 +307,7 @@ impl Shard {
 
     /// So much is kept for the snapshot that requests wait for its next slice.
     pub(crate) fn is_keeping_much(&self) -> bool {
-        if self.snapshots.running.is_none() {
+        if self.snapshots.running.is_none() && !self.is_digesting() {
             return false;
         }
         let databases = self.engine.data.databases();
@@ -411,7 +415,22 @@ impl Shard {
         }
         self.snapshots.held = position;
         self.engine.snapshots.fetched(head, foot, bytes, now);
-        self.drive(now, outputs, |replica| replica.snapshot_held(position));
+        self.rest_log_on(position, now, outputs);
+    }
+
+    /// The log below a snapshot that is held here is not needed any more, unless replicas differ: it may tell why.
+    fn rest_log_on(&mut self, held: Position, now: Now, outputs: &mut Vec<Output>) {
+        if self.divergence().is_none() {
+            self.drive(now, outputs, |replica| replica.snapshot_held(held));
+        }
+    }
+
+    /// Whether the state after this position, executed in this term, is committed and durable here.
+    pub(crate) fn is_certain_at(&self, position: Position, term: Term) -> bool {
+        self.replica.as_ref().is_some_and(|replica| {
+            position <= replica.committed().min(replica.persisted())
+                && replica.term_of(position) == Some(term)
+        })
     }
 }
 
@@ -423,13 +442,6 @@ impl Load {
             bytes => self.loader.feed(bytes),
         }
     }
-}
-
-/// Whether the state that `head` tells of is committed, in the term that executed it, and durable here.
-fn is_certain(head: &Head, replica: &Replica) -> bool {
-    let position = Position(head.position);
-    position <= replica.committed().min(replica.persisted())
-        && replica.term_of(position) == Some(Term(head.term))
 }
 
 fn shown(key: &[u8]) -> String {

@@ -139,7 +139,8 @@ impl Shard {
         let is_split = self.options.mutant == Some(Mutant::SplitTransactions);
         for (index, part) in parts.into_iter().enumerate() {
             let payload =
-                Payload { is_last: index == last_part || is_split, shard_ms, effects: part }.encode();
+                Payload { is_last: index == last_part || is_split, is_mark: false, shard_ms, effects: part }
+                    .encode();
             match replica.propose(payload) {
                 Ok(position) => {
                     first.get_or_insert(position);
@@ -186,6 +187,8 @@ impl Shard {
         self.evict(now, outputs);
         self.engine.data.free_flushed(FREED_PER_TICK_MAX);
         self.want_snapshot_by_length(now, outputs);
+        self.mark_by_length(now, outputs);
+        self.settle_digest(outputs);
         self.check_waiting(now, outputs);
         self.engine.note_memory_peak();
         self.confirm(now, outputs);

@@ -5,6 +5,7 @@ mod common;
 #[path = "../../log/tests/common/mod.rs"]
 mod log_common;
 
+mod comparison;
 mod freshness;
 mod handover;
 mod lives;

@@ -86,6 +86,8 @@ pub struct Settings {
     pub snapshots_max: usize,
     /// A snapshot is made when the log has grown by this, or by the size of the data if that is more. 0: never.
     pub snapshot_log_bytes: u64,
+    /// Growth of the log after which replicas digest their data and compare; 0: never.
+    pub digest_log_bytes: u64,
     pub unavailable_wait_ms: u32,
     pub withheld_replies_bytes_max: u64,
     pub withheld_replies_node_bytes_max: u64,
@@ -211,6 +213,7 @@ impl Settings {
             rdb_compression: from.boolean("rdbcompression"),
             snapshots_max: from.number("snapshot-keep"),
             snapshot_log_bytes: from.bytes("snapshot-log-bytes"),
+            digest_log_bytes: from.bytes("digest-log-bytes"),
             unavailable_wait_ms: from.number("unavailable-wait-ms"),
             withheld_replies_bytes_max: from.bytes("withheld-replies-max-bytes"),
             withheld_replies_node_bytes_max: from.bytes("withheld-replies-node-max-bytes"),

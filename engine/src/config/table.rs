@@ -295,6 +295,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("segment-size-bytes", Memory { min: MIB, max: 1024 * MIB }, "64mb", Honoured).fixed(),
     row("snapshot-keep", Integer { min: 1, max: 1000 }, "2", Honoured),
     row("snapshot-log-bytes", BYTES, "1gb", Honoured),
+    row("digest-log-bytes", BYTES, "256mb", Honoured),
     row("unavailable-wait-ms", NATURAL, "2000", Honoured),
     row("withheld-replies-max-bytes", Memory { min: MIB, max: i64::MAX as u64 }, "64mb", Honoured),
     row("withheld-replies-node-max-bytes", Memory { min: MIB, max: i64::MAX as u64 }, "512mb", Honoured),

@@ -366,6 +366,9 @@ fn durability(call: &Call<'_>, text: &mut String) {
     line(text, "snapshot_position", snapshots.last_position);
     line(text, "snapshot_bytes", snapshots.last_bytes);
     line(text, "snapshot_keys", snapshots.last_keys);
+    line(text, "digest_position", log.digest_position);
+    line(text, "digest_agreed", log.digest_agreed);
+    line(text, "digest_differs", log.digest_differs);
 }
 
 #[cfg(test)]
