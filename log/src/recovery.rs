@@ -151,6 +151,8 @@ pub struct Tail {
     pub dead: Vec<u64>,
     /// Segment whose bytes from this length on are void, once `rewrite` is written.
     pub void_from: Option<(u64, u64)>,
+    /// Segment whose bytes from this length on hold nothing even now.
+    pub blank_from: Option<(u64, u64)>,
 }
 
 /// What recovery did, for the operator.
@@ -376,6 +378,13 @@ impl Recovery {
             .map(|file| (file, cut.0 - layout.start_of(last_live).0))
             .filter(|(file, length)| *length < file.bytes)
             .map(|(file, length)| (file.segment, length));
+        let end_segment = layout.segment_ending_at(report.end);
+        let blank_from = files
+            .iter()
+            .find(|file| file.segment == end_segment && live.iter().any(|it| it.head.segment == end_segment))
+            .map(|file| (file, layout.padded(report.end.0 - layout.start_of(end_segment).0)))
+            .filter(|(file, length)| *length < file.bytes)
+            .map(|(file, length)| (file.segment, length));
         report.watermark = replay.watermark;
         report.rewritten_frames = rewrite.len() as u64;
         report.dead_segments.clone_from(&dead);
@@ -417,6 +426,7 @@ impl Recovery {
                 next_segment,
                 dead,
                 void_from,
+                blank_from,
             },
         };
         Ok((recovered, report))

@@ -84,6 +84,8 @@ pub struct Replica {
     ticks_led: u64,
     /// What to discard once the first write is done.
     discard: Option<Output>,
+    /// Room that can be given back before it, if the disk has none.
+    give_back: Option<Output>,
     next_tick_ns: u64,
     held_off_until_ns: u64,
     heartbeat_ticks_elapsed: usize,
@@ -114,6 +116,8 @@ impl Replica {
         let (dead, void_from) = (recovered.tail.dead.clone(), recovered.tail.void_from);
         let has_void = !dead.is_empty() || void_from.is_some();
         let discard = has_void.then_some(Output::Discard { segments: dead, cut: void_from });
+        let give_back =
+            recovered.tail.blank_from.map(|cut| Output::Discard { segments: Vec::new(), cut: Some(cut) });
         let promise = HardState {
             term: recovered.term,
             vote: recovered.vote,
@@ -155,6 +159,7 @@ impl Replica {
             pointed: BTreeMap::new(),
             ticks_led: 0,
             discard,
+            give_back,
             next_tick_ns: now_ns + options.tick_ns(),
             held_off_until_ns: now_ns + held_off_ns,
             heartbeat_ticks_elapsed: 0,
@@ -669,6 +674,9 @@ impl Replica {
         if self.writer.has_begun() {
             outputs.extend(self.discard.take());
             self.cut(outputs);
+        } else if self.prepare_retry_ns.is_some() {
+            // A full disk at the start: what lies behind the log's end is room for the segment in which it goes on.
+            outputs.extend(self.give_back.take());
         }
     }
 

@@ -206,6 +206,8 @@ pub struct Node {
     pub slow_disk: bool,
     pub report: Report,
     pub prepare_fails: bool,
+    /// Bytes of all segments that the disk has room for.
+    pub disk_bytes: usize,
     /// The snapshot of another member that it should get.
     pub wants: Option<(NodeId, Position, Term)>,
 }
@@ -236,12 +238,24 @@ impl Node {
         Ok(node)
     }
 
-    /// A start where the disk has room for no further file.
-    pub fn start_full(disk: Disk, id: NodeId, voters: &[NodeId], seed: u64) -> Result<Self, RecoveryError> {
+    /// A start where the disk has room for no more than so many bytes of segments.
+    pub fn start_full(
+        disk: Disk,
+        id: NodeId,
+        voters: &[NodeId],
+        seed: u64,
+        disk_bytes: usize,
+    ) -> Result<Self, RecoveryError> {
         let mut node = Self::build(disk, id, voters, seed, 0, Mutants::default())?;
-        node.prepare_fails = true;
+        node.disk_bytes = disk_bytes;
         node.run(0);
         Ok(node)
+    }
+
+    /// A file of this segment is replaced.
+    fn is_full_for(&self, segment: u64, bytes: u64) -> bool {
+        let others = self.disk.segments.iter().filter(|(number, _)| **number != segment);
+        others.map(|(_, file)| file.len()).sum::<usize>() + bytes as usize > self.disk_bytes
     }
 
     pub fn start_with(
@@ -287,6 +301,7 @@ impl Node {
             slow_disk: false,
             report,
             prepare_fails: false,
+            disk_bytes: usize::MAX,
             wants: None,
         })
     }
@@ -322,10 +337,7 @@ impl Node {
                     self.sync_vote(now_ns);
                 }
             }
-            // What is there already can be made anew in its own place.
-            Output::Prepare { segment, .. }
-                if self.prepare_fails && !self.disk.segments.contains_key(&segment) =>
-            {
+            Output::Prepare { segment, bytes } if self.prepare_fails || self.is_full_for(segment, bytes) => {
                 self.replica.prepare_failed(segment, now_ns)
             }
             Output::Prepare { segment, bytes } => {
