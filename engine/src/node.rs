@@ -14,6 +14,8 @@ pub struct NodeFacts {
     /// 40 hexadecimal digits, new at every start.
     pub run_id: String,
     pub executable: String,
+    /// Name of what gives memory out.
+    pub allocator: &'static str,
     /// Absolute path, or empty without one.
     pub config_file: String,
     pub data_directory: String,

@@ -7,9 +7,13 @@ mod dev;
 #[cfg(not(madsim))]
 mod process;
 
-#[cfg(not(madsim))]
+#[cfg(all(not(madsim), not(feature = "jemalloc")))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(all(not(madsim), feature = "jemalloc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[cfg(not(madsim))]
 fn main() -> std::process::ExitCode {

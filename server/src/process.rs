@@ -224,6 +224,7 @@ fn facts(host: &Host, assembled: &Assembled) -> NodeFacts {
         port: assembled.config.settings().port,
         run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
         executable: process.executable,
+        allocator: if cfg!(feature = "jemalloc") { "jemalloc" } else { "mimalloc" },
         config_file: assembled.file.clone().unwrap_or_default(),
         data_directory: String::from_utf8_lossy(&assembled.config.settings().dir).into_owned(),
         operating_system: process.system,

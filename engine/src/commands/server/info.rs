@@ -143,7 +143,7 @@ fn memory(call: &Call<'_>, text: &mut String) {
     line(text, "number_of_functions", 0);
     line(text, "number_of_libraries", 0);
     line(text, "mem_clients_slaves", 0);
-    line(text, "mem_allocator", "mimalloc");
+    line(text, "mem_allocator", engine.node.allocator);
 }
 
 fn policy(engine: &Engine) -> String {
