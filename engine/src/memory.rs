@@ -44,6 +44,12 @@ impl Engine {
         self.clients_bytes
     }
 
+    /// So many bytes of what was counted are gone: written, executed, or their client left.
+    #[inline]
+    pub fn clients_released(&mut self, bytes: u64) {
+        self.clients_bytes = self.clients_bytes.saturating_sub(bytes);
+    }
+
     /// Sums up what clients hold: with every tick where a limit asks for it, and when somebody wants to know.
     pub fn count_clients(&mut self) -> u64 {
         self.clients_bytes = self.sessions.held_bytes();

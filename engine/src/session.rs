@@ -108,6 +108,9 @@ pub struct Profile {
     pub read_consistency: ReadConsistency,
 }
 
+/// Counted for a key under WATCH: its name and its places in the two directions that are kept.
+const WATCHED_KEY_BYTES: u64 = 96;
+
 /// Facts of a new connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -193,10 +196,11 @@ impl Session {
 }
 
 impl Session {
-    /// Bytes kept for the client: what it sent, what it queued and what waits for it.
+    /// Bytes kept for the client: what it sent, what it queued, what it watches and what waits for it.
     pub fn held_bytes(&self) -> u64 {
         let queued_bytes = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
-        self.query_buffer_bytes + self.output_buffer_bytes + queued_bytes
+        let watched_bytes = self.watched as u64 * WATCHED_KEY_BYTES;
+        self.query_buffer_bytes + self.output_buffer_bytes + queued_bytes + watched_bytes
     }
 }
 

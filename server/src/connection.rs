@@ -248,6 +248,9 @@ impl Node {
     }
 
     pub(crate) fn flush_link(self: &Rc<Node>, link: &Link) {
+        if link.is_broken.get() {
+            return;
+        }
         let mut shard = self.shard.borrow_mut();
         let sent = shard.send(link.id, |bytes| {
             link.conn.try_write(bytes).map_err(|error| match error.kind() {

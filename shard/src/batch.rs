@@ -21,6 +21,9 @@ use std::ops::Range;
 /// Commands whose keys are touched together before the first of them is executed.
 const GROUP_MAX: usize = 32;
 
+/// A client that holds so much is looked at when it brings more, not only with the tick.
+const LARGE_BYTES: u64 = 64 << 10;
+
 /// What a connection's bytes came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
@@ -322,11 +325,17 @@ impl Shard {
         }
         session.bytes_in += outcome.consumed as u64;
         self.engine.stats.bytes_in += outcome.consumed as u64;
-        session.query_buffer_bytes = (part.arrival.end - part.arrival.start - outcome.consumed) as u64;
+        let left = (part.arrival.end - part.arrival.start - outcome.consumed) as u64;
+        self.engine.clients_released(session.query_buffer_bytes.saturating_sub(left));
+        session.query_buffer_bytes = left;
         if session.is_closing {
             outputs.push(Output::Close(id));
         }
+        let held_bytes = session.held_bytes();
         self.engine.sessions.put_back(session);
+        if held_bytes >= LARGE_BYTES && self.engine.config.settings().maxmemory_clients_bytes > 0 {
+            self.review_held(outputs);
+        }
     }
 
     fn refuse_protocol(&mut self, session: &mut Session, text: &str) {

@@ -28,6 +28,11 @@ impl Shard {
         late.sort_unstable();
         self.engine.stats.output_buffer_limit_disconnections += late.len() as u64;
         outputs.extend(late.into_iter().map(Output::Cut));
+        self.review_held(outputs);
+    }
+
+    /// Closes clients while all of them together hold more than `maxmemory-clients`.
+    pub(crate) fn review_held(&mut self, outputs: &mut Vec<Output>) {
         let settings = self.engine.config.settings();
         let limit = settings.maxmemory_clients_bytes;
         if limit == 0 && settings.maxmemory_bytes == 0 {

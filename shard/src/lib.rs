@@ -347,7 +347,9 @@ impl Shard {
     /// A client's connection is gone: its watches, its queue and its withheld replies go with it.
     pub fn close(&mut self, session: SessionId) {
         self.engine.data.unwatch(session);
-        self.engine.sessions.take(session);
+        if let Some(gone) = self.engine.sessions.take(session) {
+            self.engine.clients_released(gone.held_bytes());
+        }
         self.connections.remove(&session);
         self.waiting.retain(|(waiting, _)| *waiting != session);
         self.held.retain(|held| *held != session);
@@ -377,6 +379,12 @@ impl Shard {
         let committed = self.engine.data.committed_turn();
         let Some(connection) = self.connections.get_mut(&id) else { return Sent::All };
         let outbox = &mut connection.outbox;
+        let limit = self.engine.config.settings().output_limits.normal.hard_bytes;
+        if limit > 0 && outbox.pending_bytes() as u64 > limit {
+            // As in Redis nothing of a reply leaves that is over the limit by itself.
+            self.engine.stats.output_buffer_limit_disconnections += 1;
+            return Sent::OverLimit;
+        }
         let mut bytes = 0;
         let mut outcome = Sent::All;
         loop {
@@ -395,14 +403,16 @@ impl Shard {
                 }
             }
         }
-        let limit = self.engine.config.settings().output_limits.normal.hard_bytes;
-        if limit > 0 && outbox.pending_bytes() as u64 > limit {
-            self.engine.stats.output_buffer_limit_disconnections += 1;
-            outcome = Sent::OverLimit;
-        }
         self.engine.stats.bytes_out += bytes;
+        let left = connection.outbox.pending_bytes() as u64;
+        let released = connection.told_bytes.saturating_sub(left);
         if let Some(session) = self.engine.sessions.get_mut(id).filter(|_| bytes > 0) {
             session.bytes_out += bytes;
+            if released > 0 {
+                session.output_buffer_bytes = left;
+                connection.told_bytes = left;
+                self.engine.clients_released(released);
+            }
         }
         outcome
     }

@@ -10,7 +10,7 @@
 # a copy of the checkout's folder in which `src/valkey-server` is ours.
 #
 # RAMKEEP_BINARY is the server (target/release/ramkeep without it), RAMKEEP_SUITE_ARGS are further options of the suite,
-# such as --ignore-encoding or --tags, RAMKEEP_SUITE_PORT the port, in internal mode the first of a thousand.
+# such as --ignore-encoding or --tags, RAMKEEP_SUITE_PORT the port, in internal mode the first of a thousand, in external mode of a hundred and fifty.
 # RAMKEEP_SUITE_LOGS is a folder that keeps the suite's output, a file for each unit. RAMKEEP_SUITE_ORACLE=1 runs the
 # installed valkey-server instead, in either mode: what it passes is attainable.
 set -euo pipefail
@@ -102,7 +102,7 @@ WRAPPER
 suite() {
   local options=(--single "$1" --tags "-slow -cluster:skip" --durable)
   if [ "$mode" = external ]; then
-    cd "$checkout" && options+=(--host 127.0.0.1 --port "$port")
+    cd "$checkout" && options+=(--host 127.0.0.1 --port "$port" --baseport "$((port + 50))" --portcount 100)
   else
     cd "$folder/suite" && options+=(--clients 1 --baseport "$port" --portcount 1000)
     options[3]="-slow"

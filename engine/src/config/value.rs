@@ -434,7 +434,7 @@ fn addresses(words: &[&[u8]]) -> Result<Vec<String>, String> {
     words
         .iter()
         .map(|word| match std::str::from_utf8(word) {
-            Ok(address) if !address.is_empty() && address.chars().all(may_stand_in_an_address) => {
+            Ok(address) if is_an_address(address.strip_prefix('-').unwrap_or(address)) => {
                 Ok(address.to_owned())
             }
             _ => Err("Failed to bind to specified addresses.".to_owned()),
@@ -442,9 +442,9 @@ fn addresses(words: &[&[u8]]) -> Result<Vec<String>, String> {
         .collect()
 }
 
-/// Characters of names and addresses, of `*`, of a zone behind `%`, and of the `-` before an optional one.
-fn may_stand_in_an_address(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '.' | ':' | '*' | '-' | '_' | '%')
+/// Whether a port can be opened there, on some machine.
+fn is_an_address(name: &str) -> bool {
+    matches!(name, "*" | "::*" | "localhost") || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 fn percentiles(words: &[&[u8]]) -> Result<Vec<f64>, String> {

@@ -506,6 +506,11 @@ impl Data {
         self.recorder.uncommitted.len()
     }
 
+    /// Counts the running command's changes as Redis does, where mutators count others: so many less, so many more.
+    pub fn recount_changes(&mut self, less: u64, more: u64) {
+        self.recorder.changes = self.recorder.changes + more - less;
+    }
+
     /// Changes since the start.
     pub fn changes(&self) -> u64 {
         self.recorder.changes

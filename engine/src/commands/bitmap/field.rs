@@ -144,32 +144,54 @@ fn get_all(call: &mut Call<'_>, operations: &[Operation]) -> Result {
 /// Runs operations of which some write up to byte `length`: so long the string becomes at least.
 fn run_all(call: &mut Call<'_>, operations: &[Operation], length: usize) -> Result {
     let mut string = call.engine.data.entry(call.args.get(1)).string()?;
-    if string.len() < length {
+    let is_lengthened = string.len() < length;
+    if is_lengthened {
         string.write_at(length - 1, &[0]);
     }
     call.reply.array(operations.len());
+    let mut unchanged = 0;
     for operation in operations {
-        operation.run(&mut string, call.reply);
+        unchanged += u64::from(operation.run(&mut string, call.reply) == Some(Written::Same));
+    }
+    if is_lengthened {
+        // As Redis counts them: not the lengthening, but every operation that wrote.
+        call.engine.data.recount_changes(1, unchanged);
     }
     Ok(())
 }
 
+/// What an operation that was not refused did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Same,
+    Other,
+}
+
 impl Operation {
-    fn run(&self, string: &mut StringHandle<'_>, reply: &mut Reply) {
+    /// Gives none where nothing was to be written.
+    fn run(&self, string: &mut StringHandle<'_>, reply: &mut Reply) -> Option<Written> {
         let field = self.field;
         let window = Window::read(string.get().unwrap_or(StringRef::Bytes(b"")), field);
         let before = field.value(window.bits(field));
         let wanted = match self.action {
-            Action::Get => return reply.integer(before),
+            Action::Get => {
+                reply.integer(before);
+                return None;
+            }
             Action::Set(value) => field.given(value, self.overflow),
             Action::Increment(by) => i128::from(before) + i128::from(by),
         };
-        let Some(after) = field.fit(wanted, self.overflow) else { return reply.null() };
+        let Some(after) = field.fit(wanted, self.overflow) else {
+            reply.null();
+            return None;
+        };
         let changed = window.with_bits(field, after);
-        if let Some((offset, bytes)) = window.difference(&changed) {
+        let difference = window.difference(&changed);
+        if let Some((offset, bytes)) = difference {
             string.write_at(offset, bytes);
         }
         reply.integer(if let Action::Set(_) = self.action { before } else { field.value(after) });
+        Some(if difference.is_some() { Written::Other } else { Written::Same })
     }
 }
 

@@ -66,6 +66,22 @@ fn a_bit_of_a_long_string_logs_a_few_bytes_and_no_change_logs_nothing() {
 }
 
 #[test]
+fn changes_are_counted_as_redis_does_when_a_field_lengthens_the_string() {
+    let mut bench = Bench::new();
+    for (command, changes) in [
+        ("BITFIELD k SET u8 0 0", 1),
+        ("BITFIELD k SET u8 0 0", 0),
+        ("BITFIELD k SET u8 0 1 SET u8 32 1", 2),
+        ("BITFIELD k OVERFLOW FAIL INCRBY u8 64 300", 0),
+        ("BITFIELD k GET u8 0 SET u8 0 1 SET u8 8 1", 1),
+    ] {
+        let before = bench.engine.data.changes();
+        bench.run(0, command);
+        assert_eq!(bench.engine.data.changes() - before, changes, "{command}");
+    }
+}
+
+#[test]
 fn bits_are_counted() {
     check(
         "

@@ -3,7 +3,7 @@
 //! Lives here: patterns, types and the form of the replies.
 //! Not here: the order of keys and what a cursor means (`keyspace::scan`).
 //!
-//! Keys past their deadline are never shown. SCAN and RANDOMKEY delete those they meet, up to a
+//! Keys past their deadline are never shown. SCAN and RANDOMKEY delete those they would show, up to a
 //! bound; the rest is left to the expire cycle.
 
 use crate::call::Call;
@@ -107,13 +107,14 @@ pub fn scan(call: &mut Call<'_>) -> Result {
     let mut count = 0;
     let mut due = Vec::new();
     let next = call.engine.data.keyspace().scan(from, options.count, &mut |entry| {
-        if is_due(entry, now_ms) {
-            if due.len() < DUE_DELETED_MAX {
-                due.push(entry.key().to_vec());
-            }
-        } else if options.kind.is_none_or(|kind| kind == entry.kind()) && options.takes(entry.key()) {
+        if options.kind.is_some_and(|kind| kind != entry.kind()) || !options.takes(entry.key()) {
+            return;
+        }
+        if !is_due(entry, now_ms) {
             keys.bulk(entry.key());
             count += 1;
+        } else if due.len() < DUE_DELETED_MAX {
+            due.push(entry.key().to_vec());
         }
     });
     // Looking a due key up deletes it.
@@ -210,6 +211,27 @@ mod tests {
             > SCAN 18446744073709551615
             1) "0"
             2) (empty array)
+            "#,
+        );
+    }
+
+    #[test]
+    fn keys_past_their_deadline_go_when_a_walk_would_show_them() {
+        check(
+            r#"
+            > SET a 1 PX 1
+            OK
+            > SET b 1 PX 1
+            OK
+            +10ms
+            > SCAN 0 TYPE hash COUNT 100
+            1) "0"
+            2) (empty array)
+            > SCAN 0 MATCH a COUNT 100
+            1) "0"
+            2) (empty array)
+            > DBSIZE
+            (integer) 1
             "#,
         );
     }
