@@ -29,6 +29,8 @@ pub struct Settings {
     pub bulk_bytes_max: u64,
     /// 0: until the client or the wall says so.
     pub shutdown_timeout_s: u32,
+    /// HELLO gives Redis's name and version.
+    pub extended_redis_compatibility: bool,
 
     // Memory and expiry
     /// 0: no limit.
@@ -180,6 +182,7 @@ impl Settings {
             output_limits: from.output_limits("client-output-buffer-limit"),
             bulk_bytes_max: from.bytes("proto-max-bulk-len"),
             shutdown_timeout_s: from.number("shutdown-timeout"),
+            extended_redis_compatibility: from.boolean("extended-redis-compatibility"),
             maxmemory_bytes: from.bytes("maxmemory"),
             maxmemory_clients_bytes: from.bytes_or_part("maxmemory-clients", from.bytes("maxmemory")),
             maxmemory_policy: from.policy("maxmemory-policy"),

@@ -88,7 +88,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("io-threads-do-reads", Boolean, "no", Harmless(THREADS)).never(),
     row("events-per-io-thread", NATURAL, "2", Harmless(THREADS)).hidden(),
     row("prefetch-batch-max-size", Integer { min: 0, max: 128 }, "16", Harmless("the keys of a whole batch are always prefetched")),
-    row("extended-redis-compatibility", Boolean, "no", Harmless("the server gives its own name and Redis's version in every case")),
+    row("extended-redis-compatibility", Boolean, "no", Honoured),
 
     // Memory and expiry
     row("maxmemory", ALL_BYTES, "0", Honoured),

@@ -227,7 +227,11 @@ fn hello(call: &mut Call<'_>) -> Result {
 fn introduce(call: &mut Call<'_>) {
     let role = if call.engine.log.role == crate::ShardRole::Primary { "master" } else { "replica" };
     call.reply.map(7);
-    for (key, value) in [("server", "valkey"), ("version", super::server::VALKEY_VERSION)] {
+    let (name, version) = match call.engine.config.settings().extended_redis_compatibility {
+        true => ("redis", super::server::REDIS_VERSION),
+        false => ("valkey", super::server::VALKEY_VERSION),
+    };
+    for (key, value) in [("server", name), ("version", version)] {
         call.reply.bulk(key.as_bytes());
         call.reply.bulk(value.as_bytes());
     }
