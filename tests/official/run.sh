@@ -11,6 +11,8 @@
 #
 # RAMKEEP_BINARY is the server (target/release/ramkeep without it), RAMKEEP_SUITE_ARGS are further options of the suite,
 # such as --ignore-encoding or --tags, RAMKEEP_SUITE_PORT the port, in internal mode the first of a thousand, in external mode of a hundred and fifty.
+# `expected.txt` beside this script lists how many tests of a unit pass in which mode; fewer are a failure.
+#
 # RAMKEEP_SUITE_LOGS is a folder that keeps the suite's output, a file for each unit. RAMKEEP_SUITE_ORACLE=1 runs the
 # installed valkey-server instead, in either mode: what it passes is attainable.
 set -euo pipefail
@@ -113,7 +115,7 @@ suite() {
 
 [ "$mode" = external ] || prepare_internal
 printf '%-32s %7s %7s %8s  %s\n' unit passed failed ignored seconds
-total_passed=0 total_failed=0 total_ignored=0
+total_passed=0 total_failed=0 total_ignored=0 worse=0
 for unit in "${units[@]}"; do
   start
   log="$logs/$mode-$(echo "$unit" | tr / _).log"
@@ -124,6 +126,11 @@ for unit in "${units[@]}"; do
   passed=$(count ok) failed=$(($(count err) + $(count exception))) ignored=$(count ignore)
   note=
   grep -q 'All tests passed\|The End' <<<"$plain" || note="did not end"
+  expected=$(awk -v mode="$mode" -v unit="$unit" '$1 == mode && $2 == unit { print $3 }' "$here/tests/official/expected.txt")
+  if [ -n "$expected" ] && [ "$passed" -lt "$expected" ]; then
+    note="$note; $expected are expected to pass"
+    worse=$((worse + 1))
+  fi
   printf '%-32s %7d %7d %8d  %d %s\n' "$unit" "$passed" "$failed" "$ignored" "$((SECONDS - began))" "$note"
   grep '^\[err\]\|^\[exception\]' <<<"$plain" | cut -c1-160 | sed 's/^/    /' || true
   total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
@@ -131,4 +138,4 @@ for unit in "${units[@]}"; do
   stop
 done
 printf '%-32s %7d %7d %8d\n' all "$total_passed" "$total_failed" "$total_ignored"
-[ "$total_failed" = 0 ]
+[ "$worse" = 0 ]
