@@ -8,8 +8,9 @@ again with values of other sizes (16 to 600 bytes, another spread each round), a
 server's own account, `used_memory`. Last GET and SET of 64 bytes, pipelined 16 deep over 50 connections, in alternating
 turns. Needs redis-benchmark. Works in a temporary folder on the loopback and ends what it started.
 """
-import argparse, random, re, shutil, socket, subprocess, tempfile, time
+import argparse, functools, random, re, shutil, socket, subprocess, tempfile, time
 
+print = functools.partial(print, flush=True)
 SPREADS = [(16, 100), (100, 300), (200, 600)]
 
 
