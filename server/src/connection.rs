@@ -362,7 +362,7 @@ impl Node {
             let is_late = |session: &&ramkeep_engine::session::Session| {
                 let idle_ns = now_ns.saturating_sub(session.last_command_at.monotonic_ns);
                 let age_ns = now_ns.saturating_sub(session.connected_at.monotonic_ns);
-                (idle_ns_max > 0 && idle_ns > idle_ns_max && session.blocked.is_none())
+                (idle_ns_max > 0 && idle_ns > idle_ns_max && session.blocked.is_none() && !session.is_monitor)
                     || (!session.is_authenticated && age_ns > AUTHENTICATION_NS_MAX)
             };
             shard.engine.sessions.iter().filter(is_late).map(|session| session.id).collect()
