@@ -109,13 +109,15 @@ fn campaigns_find_nothing() {
     assert!(seeds >= least, "the campaign reports {seeds} seeds where at least {least} should have run");
 }
 
-/// What campaigns found once, as scenarios.
+/// What campaigns found once, and what others got wrong, as scenarios.
 #[test]
-fn regressions_stay_mended() {
+fn scenarios_and_regressions_hold() {
     let _turn = ONE_AT_A_TIME.lock();
-    let (passed, printed) = run(simulated("regressions"));
-    assert!(passed, "a scenario fails");
-    assert!(printed.contains("test result: ok. ") && !printed.contains("ok. 0 passed"), "scenarios ran");
+    for target in ["regressions", "scenarios"] {
+        let (passed, printed) = run(simulated(target));
+        assert!(passed, "a scenario of {target} fails");
+        assert!(printed.contains("test result: ok. ") && !printed.contains("ok. 0 passed"), "scenarios ran");
+    }
 }
 
 #[test]

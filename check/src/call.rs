@@ -48,6 +48,34 @@ pub enum Call {
     },
     /// A tag that must come back as it is.
     Echo(Vec<u8>),
+    /// Several keys of one hash tag at one instant.
+    MultiGet(Vec<Vec<u8>>),
+    Scan(Scan),
+    /// This connection reads at a replica from now on.
+    ReadOnly,
+}
+
+/// One step of a loop over all keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The loop, which may go on over other connections and nodes.
+    pub number: u64,
+    pub cursor: Vec<u8>,
+    pub pattern: &'static str,
+    pub count: u64,
+}
+
+impl Scan {
+    pub(crate) fn args(&self) -> Vec<Vec<u8>> {
+        let count = self.count.to_string().into_bytes();
+        vec![
+            self.cursor.clone(),
+            b"MATCH".to_vec(),
+            self.pattern.as_bytes().to_vec(),
+            b"COUNT".to_vec(),
+            count,
+        ]
+    }
 }
 
 /// How the exchange of one call ended.
@@ -147,9 +175,9 @@ impl Call {
     pub fn first_key(&self) -> Option<&[u8]> {
         match self {
             Call::Single(call) => Some(&call.key),
-            Call::Watch(keys) => keys.first().map(Vec::as_slice),
+            Call::Watch(keys) | Call::MultiGet(keys) => keys.first().map(Vec::as_slice),
             Call::Transaction { calls, .. } => calls.first().map(|call| call.key.as_slice()),
-            Call::Echo(_) => None,
+            Call::Echo(_) | Call::Scan(_) | Call::ReadOnly => None,
         }
     }
 
@@ -158,6 +186,9 @@ impl Call {
         match self {
             Call::Single(call) => vec![call.wire()],
             Call::Echo(tag) => vec![vec![b"ECHO".to_vec(), tag.clone()]],
+            Call::MultiGet(keys) => vec![[&[b"MGET".to_vec()], keys.as_slice()].concat()],
+            Call::Scan(scan) => vec![[vec![b"SCAN".to_vec()], scan.args()].concat()],
+            Call::ReadOnly => vec![vec![b"READONLY".to_vec()]],
             Call::Watch(keys) => {
                 let mut watch = vec![b"WATCH".to_vec()];
                 watch.extend_from_slice(keys);
@@ -184,6 +215,9 @@ impl Call {
             Call::Single(call) => single(call.command, last),
             Call::Echo(_) => single("ECHO", last),
             Call::Watch(_) => single("WATCH", last),
+            Call::MultiGet(_) => single("MGET", last),
+            Call::Scan(_) => single("SCAN", last),
+            Call::ReadOnly => single("READONLY", last),
             Call::Transaction { calls, .. } => transaction(calls, replies, last),
         }
     }

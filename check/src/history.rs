@@ -95,6 +95,9 @@ pub struct Operation {
     pub position: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_from: Option<ReadFrom>,
+    /// Number of the loop that a SCAN is part of, over connections and nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<u64>,
     /// For `fail` and `info`: the error's code, or `timeout`, `reset`, `eof`, `cut`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -113,7 +116,7 @@ impl Operation {
                 keys.extend(self.watch.iter().map(Vec::as_slice));
                 keys.extend(self.micro_operations.iter().filter_map(|micro| micro.key.as_deref()));
             }
-            "WATCH" => keys.extend(self.args.iter().map(Vec::as_slice)),
+            "WATCH" | "MGET" => keys.extend(self.args.iter().map(Vec::as_slice)),
             _ => {}
         }
         keys

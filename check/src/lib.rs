@@ -4,7 +4,7 @@
 //! the checkers that judge them. Simulated campaigns, attacks on real processes and the demonstration share it.
 //! Not here: the server, faults, sockets and clocks.
 //!
-//! The way of a run: `workload` yields commands, `client` carries them, `history` records them, `checker` judges.
+//! The way of a run: `workload` yields commands, `session` carries them over `client`, `history` records them, `checker` judges.
 
 pub mod call;
 pub mod checker;
@@ -12,4 +12,5 @@ pub mod client;
 pub mod history;
 pub mod random;
 pub mod reply;
+pub mod session;
 pub mod workload;

@@ -7,12 +7,15 @@
 //! gets at most [`OPERATIONS_PER_KEY_MAX`] operations, then a new one takes its place; a transaction is the last call
 //! of its pipeline; keys are named after their model.
 
+mod append;
+mod bank;
 mod counter;
 mod expiry;
 mod hash;
 #[cfg(test)]
 mod loopback;
 mod register;
+mod scan;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -22,6 +25,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::call::{Call, MicroCall, Outcome};
 use crate::history::Status;
 use crate::random::{below, between, chance, pick_weighted};
+
+pub use append::ELEMENT_BYTES;
+pub use bank::is_whole_bank;
 
 pub const OPERATIONS_PER_KEY_MAX: u32 = 300;
 
@@ -187,6 +193,12 @@ pub struct Mix {
     pub hash: u32,
     pub transaction: u32,
     pub expiry: u32,
+    /// Transactions over lists.
+    pub append: u32,
+    /// Transfers between accounts.
+    pub bank: u32,
+    /// Loops over all keys.
+    pub scan: u32,
     /// Pipelines that begin with a tag that must come back: a check of the replies' order.
     pub echo_per_mille: u32,
     /// Keys of each model in use at once: few make conflicts, many make spread.
@@ -204,6 +216,9 @@ pub struct Workloads {
     hash: hash::Hash,
     transaction: transaction::Transaction,
     expiry: expiry::Expiry,
+    append: append::Append,
+    bank: bank::Bank,
+    scan: scan::Scan,
     /// How many values each process has written.
     written: BTreeMap<u64, u64>,
 }
@@ -217,6 +232,9 @@ impl Workloads {
             hash: hash::Hash::new(mix.keys),
             transaction: transaction::Transaction::new(mix.keys),
             expiry: expiry::Expiry::new(mix.keys, mix.ttl_ms_max),
+            append: append::Append::new(mix.keys),
+            bank: bank::Bank::new(mix.keys),
+            scan: scan::Scan::new(),
             written: BTreeMap::new(),
         }
     }
@@ -232,20 +250,62 @@ impl Workloads {
         if has_echo {
             calls.push(Call::Echo(draw.tag()));
         }
-        let weights = [mix.register, mix.counter, mix.hash, mix.transaction, mix.expiry];
+        let weights = [
+            mix.register,
+            mix.counter,
+            mix.hash,
+            mix.transaction,
+            mix.expiry,
+            mix.append,
+            mix.bank,
+            mix.scan,
+        ];
         // Between WATCH and EXEC a process stays with its transaction.
-        let part = if self.transaction.is_midway(process) { 3 } else { pick_weighted(draw.rng, &weights) };
+        let part = match (self.transaction.is_midway(process), self.bank.is_midway(process)) {
+            (true, _) => 3,
+            (_, true) => 6,
+            _ => pick_weighted(draw.rng, &weights),
+        };
         match part {
             0 => self.register.next(&mut draw, &mut calls),
             1 => self.counter.next(&mut draw, &mut calls),
             2 => self.hash.next(&mut draw, &mut calls),
             3 => self.transaction.next(&mut draw, &mut calls),
-            _ => self.expiry.next(&mut draw, &mut calls),
+            4 => self.expiry.next(&mut draw, &mut calls),
+            5 => self.append.next(&mut draw, &mut calls),
+            6 => self.bank.next(&mut draw, &mut calls),
+            _ => self.scan.next(&mut draw, &mut calls),
         }
+        self.open(&calls);
+        calls
+    }
+
+    fn open(&mut self, calls: &[Call]) {
         for key in calls.iter().filter_map(Call::first_key) {
             self.all_keys().into_iter().for_each(|keys| keys.opened(key));
         }
-        calls
+    }
+
+    /// A look at what others write, for a process that reads at a replica. `None` when nothing of this mix is judged
+    /// there.
+    pub fn next_look(&mut self, rng: &mut ChaCha8Rng, process: u64) -> Option<Call> {
+        let weights = [self.mix.append, self.mix.bank];
+        if weights.iter().all(|weight| *weight == 0) {
+            return None;
+        }
+        let mut draw = Draw { rng, process, depth: 1, padded_per_mille: 0, written: &mut self.written };
+        let call = match pick_weighted(draw.rng, &weights) {
+            0 => self.append.look(&mut draw),
+            _ => self.bank.look(&mut draw),
+        };
+        self.open(std::slice::from_ref(&call));
+        Some(call)
+    }
+
+    /// A question whose answer is known: is anybody there?
+    pub fn next_nudge(&mut self, rng: &mut ChaCha8Rng, process: u64) -> Call {
+        let mut draw = Draw { rng, process, depth: 1, padded_per_mille: 0, written: &mut self.written };
+        Call::Echo(draw.tag())
     }
 
     /// A read of a key that others write, for a process that never waits for a write of its own. `None` when no key of
@@ -260,17 +320,21 @@ impl Workloads {
             1 => self.counter.keys.pick_text(rng),
             _ => self.expiry.keys.pick_text(rng),
         };
-        self.all_keys().into_iter().for_each(|keys| keys.opened(&key));
-        Some(single("GET", &key, &[]))
+        let call = single("GET", &key, &[]);
+        self.open(std::slice::from_ref(&call));
+        Some(call)
     }
 
-    fn all_keys(&mut self) -> [&mut Keys; 5] {
+    fn all_keys(&mut self) -> [&mut Keys; 8] {
         [
             &mut self.register.keys,
             &mut self.counter.keys,
             &mut self.hash.keys,
             &mut self.transaction.tags,
             &mut self.expiry.keys,
+            &mut self.append.tags,
+            &mut self.bank.tags,
+            &mut self.scan.keys,
         ]
     }
 
@@ -280,11 +344,14 @@ impl Workloads {
             self.all_keys().into_iter().for_each(|keys| keys.closed(key, outcome.status));
         }
         self.transaction.learn(process, id, call, outcome);
+        self.bank.learn(process, id, call, outcome);
+        self.scan.learn(call, outcome);
     }
 
     /// To be called whenever a connection ends: the server then knows nothing more of its process.
     pub fn forget(&mut self, process: u64) {
         self.transaction.forget(process);
+        self.bank.forget(process);
     }
 
     /// One read of every key of the run.
@@ -295,6 +362,9 @@ impl Workloads {
         self.hash.final_reads(&mut reads);
         self.transaction.final_reads(&mut reads);
         self.expiry.final_reads(&mut reads);
+        self.append.final_reads(&mut reads);
+        self.bank.final_reads(&mut reads);
+        self.scan.final_reads(&mut reads);
         reads
     }
 }

@@ -1,23 +1,21 @@
 //! A client whose calls go into the history: it looks for a node that takes them.
 //!
 //! Lives here: finding a node, moving bytes, giving up after a time, recording what came of each call.
-//! Not here: which calls (`workload`), matching replies (`ramkeep_check::client`), keys that are only counted (`marks`).
+//! Not here: which calls (`workload`), what is recorded of them (`ramkeep_check::session`), keys that are only counted
+//! (`marks`).
 //!
 //! Invariant: a connection counts as open only after it has answered PING, so a call is never sent to nobody; a call is
 //! never sent twice.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ramkeep_check::call::{Call, End};
-use ramkeep_check::client::Client;
-use ramkeep_check::history::Status;
-use ramkeep_check::history::recorder::{Caller, Recorder};
-use ramkeep_check::random::between;
-use ramkeep_check::workload::Workloads;
+use ramkeep_check::call::Call;
+use ramkeep_check::history::ReadFrom;
+use ramkeep_check::random::{below, between, chance};
+use ramkeep_check::session::{Book, Session};
 use ramkeep_net::{ChaCha8Rng, Clock, Conn, Host, sleep, timeout};
 
 use crate::marks::Marks;
@@ -26,8 +24,7 @@ use crate::target::Target;
 /// What everything in a run shares.
 pub struct Shared {
     pub clock: Clock,
-    pub recorder: Recorder,
-    pub workloads: Workloads,
+    pub book: Book,
     pub marks: Marks,
     pub is_over: bool,
 }
@@ -43,13 +40,16 @@ pub struct Manner {
     pub timeout: Duration,
 }
 
-/// Refusals after which another node is tried.
-const ELSEWHERE: &[&str] =
-    &["READONLY", "NOQUORUM", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "UNBLOCKED", "MISCONF"];
-
-pub fn is_elsewhere(error: &str) -> bool {
-    ELSEWHERE.iter().any(|code| error.starts_with(code))
+/// What a client of the history does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    Works,
+    /// Reads at whichever node it is connected to, primary or not.
+    ReadsReplica,
 }
+
+/// Of a thousand looks at a replica, after how many its reader goes to another one.
+const REPLICA_LEFT_PER_MILLE: u32 = 5;
 
 /// A node that does not greet within this is passed by: one that follows may wait for a primary before it answers.
 const GREETING_PATIENCE: Duration = Duration::from_millis(300);
@@ -66,19 +66,31 @@ pub async fn find(host: &Host, targets: &[Target], place: &mut usize, rng: &mut 
 }
 
 /// Makes calls until the run is over.
-pub async fn run(host: Host, shared: SharedRef, manner: Manner, targets: Vec<Target>, mut rng: ChaCha8Rng) {
-    let mut process = shared.borrow_mut().recorder.new_process();
-    let mut place = 0;
+pub async fn run(
+    host: Host,
+    shared: SharedRef,
+    manner: Manner,
+    habit: Habit,
+    targets: Vec<Target>,
+    mut rng: ChaCha8Rng,
+) {
+    let mut process = shared.borrow_mut().book.recorder.new_process();
+    let mut place = match habit {
+        Habit::Works => 0,
+        Habit::ReadsReplica => below(&mut rng, targets.len() as u64) as usize,
+    };
     while !shared.borrow().is_over {
         let Some(conn) = find(&host, &targets, &mut place, &mut rng).await else {
             continue;
         };
-        let mut session = Session::new(&shared, conn, process);
-        let reason = session.talk(manner, &mut rng).await;
-        process = session.end(reason);
-        if reason != OVER {
-            place += 1;
+        let read_from = (habit == Habit::ReadsReplica).then_some(ReadFrom::Replica);
+        let mut line = Line::new(&shared, conn, process, read_from);
+        let reason = line.talk(manner, habit, &mut rng).await;
+        process = line.end(reason);
+        if reason == OVER {
+            return;
         }
+        place += 1;
         sleep(Duration::from_millis(between(&mut rng, 0, 20))).await;
     }
 }
@@ -92,61 +104,65 @@ pub async fn read_all(
     patience: Duration,
 ) -> io::Result<()> {
     let conn = target.connect(host).await?;
-    let process = shared.borrow_mut().recorder.new_process();
-    let mut session = Session::new(shared, conn, process);
+    let process = shared.borrow_mut().book.recorder.new_process();
+    let mut line = Line::new(shared, conn, process, None);
     for call in calls {
-        session.queue(vec![call]);
-        let outcome = timeout(patience, session.exchange()).await;
+        line.queue(vec![call]);
+        let outcome = timeout(patience, line.exchange()).await;
         if let Err(error) = outcome.map_err(io::Error::from).and_then(|inner| inner) {
-            session.end("reset");
+            line.end("reset");
             return Err(error);
         }
     }
-    session.end(OVER);
+    line.end(OVER);
     Ok(())
 }
 
 const OVER: &str = "the run is over";
 
 /// A connection with the calls that are under way on it.
-struct Session<'a> {
+struct Line<'a> {
     shared: &'a SharedRef,
     conn: Conn,
-    client: Client,
-    process: u64,
-    connection: u64,
-    pipeline: u64,
-    calls: BTreeMap<u64, Call>,
-    /// The node has said that it takes no calls now.
-    is_refused: bool,
+    session: Session,
 }
 
-impl Session<'_> {
-    fn new(shared: &SharedRef, conn: Conn, process: u64) -> Session<'_> {
-        let connection = shared.borrow_mut().recorder.new_connection();
-        Session {
-            shared,
-            conn,
-            client: Client::default(),
-            process,
-            connection,
-            pipeline: 0,
-            calls: BTreeMap::new(),
-            is_refused: false,
-        }
+impl Line<'_> {
+    fn new(shared: &SharedRef, conn: Conn, process: u64, read_from: Option<ReadFrom>) -> Line<'_> {
+        let session = Session::new(process, read_from, &mut shared.borrow_mut().book);
+        Line { shared, conn, session }
     }
 
     /// Makes calls until the connection breaks, the node refuses, or the run is over; gives why.
-    async fn talk(&mut self, manner: Manner, rng: &mut ChaCha8Rng) -> &'static str {
+    async fn talk(&mut self, manner: Manner, habit: Habit, rng: &mut ChaCha8Rng) -> &'static str {
+        if habit == Habit::ReadsReplica {
+            self.queue(vec![Call::ReadOnly]);
+            if !matches!(timeout(manner.timeout, self.exchange()).await, Ok(Ok(()))) {
+                return "reset";
+            }
+        }
         while !self.shared.borrow().is_over {
-            let calls = self.shared.borrow_mut().workloads.next(rng, self.process, manner.pipeline_depth_max);
+            let process = self.session.process();
+            let calls = {
+                let workloads = &mut self.shared.borrow_mut().book.workloads;
+                match habit {
+                    Habit::Works => workloads.next(rng, process, manner.pipeline_depth_max),
+                    Habit::ReadsReplica => match workloads.next_look(rng, process) {
+                        Some(look) => vec![look],
+                        None => return OVER,
+                    },
+                }
+            };
             let pause_us = calls.len() as u64 * manner.call_interval_us;
             self.queue(calls);
             match timeout(manner.timeout, self.exchange()).await {
-                Ok(Ok(())) if self.is_refused => return "refused",
+                Ok(Ok(())) if self.session.is_refused() => return "refused",
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return "reset",
                 Err(_) => return "timeout",
+            }
+            if habit == Habit::ReadsReplica && chance(rng, REPLICA_LEFT_PER_MILLE) {
+                return "leaves for another node";
             }
             sleep(Duration::from_micros(between(rng, 0, pause_us * 2))).await;
         }
@@ -154,68 +170,36 @@ impl Session<'_> {
     }
 
     fn queue(&mut self, calls: Vec<Call>) {
-        self.pipeline += 1;
-        let mut shared = self.shared.borrow_mut();
-        let now_ns = shared.clock.monotonic_ns();
-        for (position, call) in calls.into_iter().enumerate() {
-            let caller = Caller {
-                process: self.process,
-                connection: self.connection,
-                pipeline: self.pipeline,
-                position: position as u32,
-            };
-            let id = shared.recorder.begin(caller, &call, now_ns);
-            self.client.queue(id, &call);
-            self.calls.insert(id, call);
-        }
+        let shared = &mut *self.shared.borrow_mut();
+        self.session.queue(calls, shared.clock.monotonic_ns(), &mut shared.book);
     }
 
     /// Sends everything and waits for every reply.
     async fn exchange(&mut self) -> io::Result<()> {
-        while !self.client.unsent().is_empty() {
-            match self.conn.try_write(self.client.unsent()) {
-                Ok(count) => self.client.sent(count),
+        while !self.session.unsent().is_empty() {
+            match self.conn.try_write(self.session.unsent()) {
+                Ok(count) => self.session.sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.conn.writable().await?,
                 Err(error) => return Err(error),
             }
         }
         let mut buffer = Vec::with_capacity(4096);
-        while self.client.in_flight() > 0 {
+        while self.session.is_waiting() {
             buffer.clear();
             if self.conn.read(&mut buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let mut ended = Vec::new();
-            let outcome = self.client.receive(&buffer, &mut ended);
-            self.finish(ended);
+            let shared = &mut *self.shared.borrow_mut();
+            let now_ns = shared.clock.monotonic_ns();
+            let outcome = self.session.receive(&buffer, now_ns, &mut shared.book, |_, _| {});
             outcome.map_err(|error| io::Error::other(error.to_string()))?;
         }
         Ok(())
     }
 
-    /// Records ends; true if the outcome of any is unknown.
-    fn finish(&mut self, ended: Vec<(u64, End)>) -> bool {
-        let mut is_unknown = false;
-        for (id, end) in ended {
-            let call = self.calls.remove(&id).expect("a call ends once");
-            let outcome = call.outcome(&end);
-            is_unknown |= outcome.status == Status::Info;
-            self.is_refused |= outcome.error.as_deref().is_some_and(is_elsewhere);
-            let mut shared = self.shared.borrow_mut();
-            let now_ns = shared.clock.monotonic_ns();
-            shared.recorder.finish(id, &outcome, now_ns);
-            shared.workloads.learn(self.process, id, &call, &outcome);
-        }
-        is_unknown
-    }
-
     /// Ends the connection; gives the process that goes on.
-    fn end(&mut self, reason: &'static str) -> u64 {
-        let mut ended = Vec::new();
-        std::mem::take(&mut self.client).close(reason, &mut ended);
-        let is_unknown = self.finish(ended);
-        let mut shared = self.shared.borrow_mut();
-        shared.workloads.forget(self.process);
-        if is_unknown { shared.recorder.new_process() } else { self.process }
+    fn end(self, reason: &'static str) -> u64 {
+        let shared = &mut *self.shared.borrow_mut();
+        self.session.end(reason, shared.clock.monotonic_ns(), &mut shared.book, |_, _| {})
     }
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use ramkeep_check::random::between;
 use ramkeep_check::reply::Reply;
+use ramkeep_check::session::is_elsewhere;
 use ramkeep_net::{ChaCha8Rng, Conn, Host, sleep, timeout};
 
 use crate::ask::{encode, reply};
-use crate::client::{SharedRef, find, is_elsewhere};
+use crate::client::{SharedRef, find};
 use crate::target::Target;
 
 /// Keys of one pipeline, at most.

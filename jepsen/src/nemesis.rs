@@ -276,7 +276,7 @@ impl Nemesis {
         let details: BTreeMap<String, serde_json::Value> =
             details.iter().map(|(name, value)| (name.to_string(), value.clone().into())).collect();
         let now_ns = self.now_ns();
-        self.shared.borrow_mut().recorder.fault(now_ns, fault.name(), details);
+        self.shared.borrow_mut().book.recorder.fault(now_ns, fault.name(), details);
     }
 
     fn blow(&mut self, fault: Fault) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ramkeep_check::checker::model::expiry::ClockError;
 use ramkeep_check::checker::{Limits, check, count_writes};
 use ramkeep_check::history::{ClockKind, Header, History, Recorder, Source, Status, VERSION};
+use ramkeep_check::session::Book;
 use ramkeep_check::workload::{Mix, Workloads};
 use ramkeep_net::{ChaCha8Rng, Host, JoinHandle, sleep, spawn, timeout};
 use rand_core::{RngCore, SeedableRng};
@@ -22,7 +23,7 @@ use crate::nemesis::{Blow, Nemesis};
 use crate::options::RunOptions;
 use crate::report::Summary;
 use ramkeep_drive::ask::ask;
-use ramkeep_drive::client::{self, Manner, Shared, SharedRef};
+use ramkeep_drive::client::{self, Habit, Manner, Shared, SharedRef};
 use ramkeep_drive::marks;
 use ramkeep_drive::process::Program;
 use ramkeep_drive::target::Target;
@@ -47,6 +48,10 @@ const STREAM_NEMESIS: u64 = 1;
 const STREAM_CLIENTS: u64 = 1_000;
 const STREAM_MARKS: u64 = 2_000;
 const STREAM_LINKS: u64 = 3_000;
+const STREAM_REPLICA_READERS: u64 = 4_000;
+
+/// Clients that read at replicas.
+const REPLICA_READERS: u32 = 2;
 
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -96,7 +101,7 @@ pub async fn run(host: &Host, options: &RunOptions, program: Program) -> Result<
     let Ok(shared) = Rc::try_unwrap(shared) else { return Err("a client goes on after the run".into()) };
     let shared = shared.into_inner();
     let unavailable_ms = unavailable(&shared.marks, &blows);
-    let (history, faults) = shared.recorder.end();
+    let (history, faults) = shared.book.recorder.end();
     if let Some(path) = &options.history {
         export(&history, &faults, path).map_err(|error| format!("{}: {error}", path.display()))?;
     }
@@ -173,6 +178,9 @@ fn share(host: &Host, options: &RunOptions, seed: u64) -> SharedRef {
         hash: weight(3),
         transaction: weight(4),
         expiry: weight(2),
+        append: weight(3),
+        bank: weight(2),
+        scan: weight(2),
         echo_per_mille: 20,
         keys: KEYS,
         ttl_ms_max: TTL_MS_MAX,
@@ -180,8 +188,7 @@ fn share(host: &Host, options: &RunOptions, seed: u64) -> SharedRef {
     };
     Rc::new(RefCell::new(Shared {
         clock: host.clock(),
-        recorder: Recorder::new(header),
-        workloads: Workloads::new(mix),
+        book: Book::new(Recorder::new(header), Workloads::new(mix)),
         marks: marks::Marks::default(),
         is_over: false,
     }))
@@ -204,7 +211,15 @@ fn start_clients(
     for number in 0..options.clients {
         let targets = cluster.client_targets(number as usize % ZONES);
         let rng = stream(seed, STREAM_CLIENTS + u64::from(number));
-        tasks.push(spawn(client::run(host.clone(), Rc::clone(shared), manner, targets, rng)));
+        let habit = Habit::Works;
+        tasks.push(spawn(client::run(host.clone(), Rc::clone(shared), manner, habit, targets, rng)));
+    }
+    let replica_readers = if options.nodes > 1 && options.canary.is_none() { REPLICA_READERS } else { 0 };
+    for number in 0..replica_readers {
+        let targets = cluster.client_targets(number as usize % ZONES);
+        let rng = stream(seed, STREAM_REPLICA_READERS + u64::from(number));
+        let habit = Habit::ReadsReplica;
+        tasks.push(spawn(client::run(host.clone(), Rc::clone(shared), manner, habit, targets, rng)));
     }
     for number in 0..options.mark_writers {
         let targets = cluster.client_targets(number as usize % ZONES);
@@ -222,8 +237,8 @@ async fn final_read(host: &Host, shared: &SharedRef, nemesis: &mut Nemesis) -> m
     let (calls, marks) = {
         let mut shared = shared.borrow_mut();
         let now_ns = shared.clock.monotonic_ns();
-        shared.recorder.begin_final_read(now_ns);
-        (shared.workloads.final_reads(), shared.marks.clone())
+        shared.book.recorder.begin_final_read(now_ns);
+        (shared.book.workloads.final_reads(), shared.marks.clone())
     };
     if let Err(error) = client::read_all(host, shared, &target, calls, FINAL_PATIENCE).await {
         nemesis.complaints.push(format!("the final read failed: {error}"));

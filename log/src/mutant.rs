@@ -18,6 +18,10 @@ pub enum Mutant {
     AcknowledgedBeforeSync,
     /// A vote is given to whoever asks, whatever log it has.
     VotesForAnyLog,
+    /// A vote is given before it is saved.
+    VoteNotSaved,
+    /// A started process votes at once.
+    VotesAtOnce,
 }
 
 /// Which seeded bug is on; none, and of no size, without the feature.
@@ -44,6 +48,8 @@ impl Mutants {
     question!(tail_not_written_again, TailNotWrittenAgain);
     question!(sync_error_ignored, SyncErrorIgnored);
     question!(acknowledged_before_sync, AcknowledgedBeforeSync);
+    question!(vote_not_saved, VoteNotSaved);
+    question!(votes_at_once, VotesAtOnce);
     #[cfg(feature = "mutants")]
     question!(votes_for_any_log, VotesForAnyLog);
 }

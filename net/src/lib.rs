@@ -45,7 +45,8 @@ mod sim;
 #[cfg(madsim)]
 pub use sim::{
     Clock, Conn, Host, JoinError, JoinHandle, Link, Listener, NetworkCounts, NetworkOptions, NodeId,
-    ShutdownSignals, Sleep, World, WorldOptions, simulate, sleep, spawn, stopwatch_ns, timeout,
+    PointCounts, ShutdownSignals, Sleep, WRITTEN_NOT_SYNCED, World, WorldOptions, simulate, sleep, spawn,
+    stopwatch_ns, timeout,
 };
 
 pub use disk::{Disk, Draft, LocalFuture, LogFile, ReadJob};

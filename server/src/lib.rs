@@ -16,6 +16,7 @@ mod log_driver;
 pub mod node;
 pub mod options;
 pub mod peers;
+pub mod point;
 mod profile;
 pub mod roster;
 mod round;

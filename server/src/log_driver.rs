@@ -5,6 +5,7 @@
 
 use crate::install::Offer;
 use crate::node::Node;
+use crate::point;
 use ramkeep_engine::LogFacts;
 use ramkeep_log::{Layout, Output, SegmentFile, Written};
 use ramkeep_net::{Disk, LogFile};
@@ -103,6 +104,7 @@ impl LogDriver {
             Output::Cut { segments } => self.cut(node, segments),
             Output::Send { to, message } => {
                 if let Some(peers) = node.peers() {
+                    node.host.point(point::MESSAGE_MADE);
                     peers.send(to, &message);
                 }
             }
@@ -129,10 +131,15 @@ impl LogDriver {
         }
         let (node, operation) = (Rc::clone(node), Operation::begin(node));
         let write = file.write_at(offset, bytes);
+        node.host.point(point::WRITE_ISSUED);
         ramkeep_net::spawn(async move {
             let _operation = operation;
             match write.await {
-                Ok(bytes) => node.written(Written { segment, offset, bytes }, Ok(())),
+                Ok(bytes) => {
+                    node.host.point(point::WRITE_SYNCED);
+                    node.written(Written { segment, offset, bytes }, Ok(()));
+                    node.host.point(point::WRITE_TOLD);
+                }
                 Err(error) => node.written(Written { segment, offset, bytes: Vec::new() }, Err(error)),
             }
         });
@@ -155,6 +162,7 @@ impl LogDriver {
             };
             match made {
                 Ok(file) => {
+                    node.host.point(point::SEGMENT_MADE);
                     node.log.open.borrow_mut().insert(segment, Segment { file, bytes });
                     node.prepared(segment, Ok(()));
                 }
@@ -168,12 +176,17 @@ impl LogDriver {
         let write = self.vote.write_at(offset, bytes);
         let (node, operation) = (Rc::clone(node), Operation::begin(node));
         self.saves_in_flight.set(self.saves_in_flight.get() + 1);
+        node.host.point(point::VOTE_ISSUED);
         ramkeep_net::spawn(async move {
             let _operation = operation;
             let outcome = write.await;
+            node.host.point(point::VOTE_SAVED);
             node.log.saves_in_flight.set(node.log.saves_in_flight.get() - 1);
             match outcome {
-                Ok(_) => node.drive(|replica, now| replica.saved(generation, now)),
+                Ok(_) => {
+                    node.drive(|replica, now| replica.saved(generation, now));
+                    node.host.point(point::VOTE_TOLD);
+                }
                 Err(error) => {
                     tracing::error!(%error, "the vote file cannot be written");
                     node.drive(|replica, now| replica.save_failed(now));
@@ -192,15 +205,18 @@ impl LogDriver {
         let (node, disk, operation) = (Rc::clone(node), Rc::clone(&self.disk), Operation::begin(node));
         ramkeep_net::spawn(async move {
             let _operation = operation;
+            node.host.point(point::CUT_BEGUN);
             for segment in segments {
                 if let Err(error) = disk.remove(&segment_name(segment)).await {
                     tracing::warn!(segment, %error, "a segment that was cut stays");
                 }
+                node.host.point(point::CUT_HALF_DONE);
             }
             if let Err(error) = disk.sync_dir().await {
                 tracing::debug!(%error, "removed names may come back");
             }
             node.log.cuts_in_flight.set(node.log.cuts_in_flight.get() - 1);
+            node.host.point(point::CUT_DONE);
         });
     }
 

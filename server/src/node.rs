@@ -13,6 +13,7 @@ use crate::install::Offers;
 use crate::listeners::Doors;
 use crate::log_driver::LogDriver;
 use crate::peers::Peers;
+use crate::point;
 use crate::round::Round;
 use hashbrown::HashMap;
 use ramkeep_engine::Action;
@@ -110,7 +111,11 @@ impl Node {
         let mut outputs = std::mem::take(&mut *self.scratch.borrow_mut());
         let (result, is_open) = {
             let mut shard = self.shard.borrow_mut();
+            let applied = shard.applied();
             let result = call(&mut shard, self.now(), &mut outputs);
+            if shard.applied() != applied {
+                self.host.point(point::ENTRIES_APPLIED);
+            }
             if shard.wants_confirmation() {
                 // By a clock read again: the process may have stood still since.
                 shard.confirm(self.now(), &mut outputs);
@@ -193,7 +198,11 @@ impl Node {
             let Some(output) = next else { break };
             match output {
                 Output::Log(output) => self.log.carry_out(self, output),
-                Output::Released(session) => self.flush(session),
+                Output::Released(session) => {
+                    self.host.point(point::REPLY_RELEASED);
+                    self.flush(session);
+                    self.host.point(point::REPLY_SENT);
+                }
                 Output::Close(session) => self.close_when_flushed(session),
                 Output::Cut(session) => self.close_now(session),
                 Output::Leave(session) => self.leave(session),
@@ -225,6 +234,7 @@ impl Node {
         self.is_carrying_out.set(false);
         if let Some(peers) = self.peers.get() {
             peers.flush();
+            self.host.point(point::MESSAGES_SENT);
         }
     }
 

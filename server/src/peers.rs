@@ -16,6 +16,7 @@ use crate::comparison;
 use crate::founding;
 use crate::holdings::VerifiedSnapshot;
 use crate::node::Node;
+use crate::point;
 use crate::roster::{Roster, by_number, own};
 use crate::status;
 use crate::transfer;
@@ -499,9 +500,11 @@ async fn receive(node: &Rc<Node>, peers: &Peers, session: &Session) -> io::Resul
             continue;
         }
         peers.messages_received.set(peers.messages_received.get() + messages.len() as u64);
+        node.host.point(point::MESSAGES_RECEIVED);
         node.drive(|replica, now_ns| {
             messages.drain(..).for_each(|message| replica.receive(from, message, now_ns));
         });
+        node.host.point(point::MESSAGES_TAKEN);
     }
 }
 

@@ -11,6 +11,7 @@
 
 use crate::connection::{Link, Step};
 use crate::node::{INLINE_LINKS_MAX, Node};
+use crate::point;
 use crate::wire::Wire;
 use ramkeep_shard::{Arrival, Received};
 use std::io::ErrorKind;
@@ -81,10 +82,12 @@ impl Node {
             *self.round.borrow_mut() = round;
             return;
         }
+        self.host.point(point::REQUESTS_RECEIVED);
         // Where the log may be written on this thread, replies that wait for nothing leave before.
         let ends_turn = self.peers().is_some() || self.links.borrow().len() > INLINE_LINKS_MAX;
         self.with_shard(|shard, now, outputs| {
             shard.receive(&round.buffer, &round.arrivals, now, outputs, &mut round.received);
+            self.host.point(point::REQUESTS_EXECUTED);
             if ends_turn {
                 shard.end_turn(now, outputs);
             }

@@ -9,6 +9,7 @@
 
 use crate::holdings::VerifiedSnapshot;
 use crate::node::Node;
+use crate::point;
 use ramkeep_engine::rdb::{Foot, Head, Item, Loader};
 use ramkeep_engine::value::HashLimits;
 use ramkeep_log::{Layout, Position, Term};
@@ -87,6 +88,7 @@ async fn make(node: &Rc<Node>, disk: &Rc<dyn Disk>, head: &Head) -> io::Result<V
     let position = Position(head.position);
     let _claim = node.holdings.claim(position).ok_or(io::ErrorKind::ResourceBusy)?;
     let draft = disk.draft(&name_of(position)).await?;
+    node.host.point(point::SNAPSHOT_BEGUN);
     let outcome = fill_and_finish(node, head, &draft).await;
     if outcome.is_err()
         && let Err(error) = draft.abandon().await
@@ -114,6 +116,7 @@ async fn fill_and_finish(
             // While one piece is written the next is made.
             if let Some(append) = under_way.take() {
                 append_done(append).await?;
+                node.host.point(point::SNAPSHOT_APPENDED);
             }
             check_room(node, buffer.len() as u64)?;
             bytes += buffer.len() as u64;
@@ -132,17 +135,20 @@ async fn fill_and_finish(
     while wait_for_certainty(node)? {
         ramkeep_net::sleep(STEP).await;
     }
+    node.host.point(point::SNAPSHOT_WRITTEN);
     let found =
         read_through(draft).await?.and_then(|found| match found == (Some(head.clone()), Some(foot)) {
             true => Ok(()),
             false => Err("it holds something else than was written".to_string()),
         });
     found.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("reading it back: {why}")))?;
+    node.host.point(point::SNAPSHOT_READ_BACK);
     // Memory may have turned out to be wrong while the file was read.
     while wait_for_certainty(node)? {
         ramkeep_net::sleep(STEP).await;
     }
     draft.finish().await?;
+    node.host.point(point::SNAPSHOT_NAMED);
     Ok(VerifiedSnapshot { head: head.clone(), foot, bytes })
 }
 

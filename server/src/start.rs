@@ -9,6 +9,7 @@ use crate::install;
 use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
 use crate::node::Node;
 use crate::peers::{self, Peers};
+use crate::point;
 use crate::roster::{self, ROSTER_FILE, Roster, cluster_uuid};
 use crate::snapshot;
 use crate::transfer;
@@ -228,6 +229,7 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
         stopwatch: options.stopwatch,
     });
     let vote = directory.disk.open(VOTE_FILE).await.map_err(StartError::Directory)?;
+    host.point(point::STARTED);
     let log = LogDriver::new(Rc::clone(&directory.disk), directory.layout, vote, &directory.segments);
     let mut shard_options = options.shard;
     shard_options.is_log_only |= roster::is_log_only(engine.config.settings());
@@ -247,6 +249,7 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
 /// Reads the log into memory and lets the replica take part. Gives what recovery had to cut.
 pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<Report, StartError> {
     let (recovered, report) = read_log(node, directory, mutants).await?;
+    node.host.point(point::LOG_READ);
     take_part(node, directory, recovered, mutants);
     while !is_part_of_shard(node) && !node.is_fenced.get() {
         ramkeep_net::sleep(LEADING_STEP).await;
@@ -271,6 +274,7 @@ fn take_part(node: &Rc<Node>, directory: &Directory, recovered: Recovered, mutan
         shard.start(replica);
         shard.replayed(now, outputs);
     });
+    node.host.point(point::TAKES_PART);
 }
 
 /// Tells the shard who the members are, for INFO and ROLE.
@@ -313,6 +317,7 @@ async fn read_log(
     let mut tell = |read, all| tell_progress(node, "loading the snapshot", (read, all), &mut told_ns);
     let base = snapshot::load_newest(node, disk, &directory.layout, &mut tell).await;
     let base = base.map_err(StartError::Directory)?;
+    node.host.point(point::SNAPSHOT_LOADED);
     let options = RecoveryOptions { layout: directory.layout, hard_state, base, mutants };
     let mut files = Vec::new();
     for name in disk.list().await.map_err(StartError::Directory)? {
@@ -408,6 +413,7 @@ async fn start_anew(node: &Rc<Node>, directory: &Directory) -> Result<(), StartE
 }
 
 async fn rebuild(node: &Rc<Node>, directory: &Directory) -> Result<(), StartError> {
+    node.host.point(point::REBUILD_BEGUN);
     // Files that are being removed are none to read.
     while node.log.is_cutting() {
         ramkeep_net::sleep(LEADING_STEP).await;

@@ -271,6 +271,13 @@ impl Shard {
         let connection = self.connections.get_mut(&session.id).expect("a session has its connection");
         let outbox = &mut connection.outbox;
         let start = outbox.reply.len();
+        let is_exec = prepared.command.is_some_and(|command| command.name == "exec");
+        if is_exec
+            && self.options.mutant == Some(Mutant::WatchIgnoresUncommitted)
+            && !self.proposed.is_empty()
+        {
+            self.engine.data.mend_watch(session.id);
+        }
         let mut turn = self.engine.execute(session, args, prepared, &mut outbox.reply, now);
         if let Some(mutant) = self.options.mutant {
             turn = mutate(mutant, turn, prepared);

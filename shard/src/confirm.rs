@@ -129,6 +129,23 @@ impl Shard {
     }
 
     pub(crate) fn lease_valid(&self, now: Now) -> bool {
-        self.replica.as_ref().is_some_and(|replica| replica.lease_valid(now.monotonic_ns))
+        let Some(replica) = &self.replica else { return false };
+        match self.options.mutant {
+            Some(Mutant::ServesBeforeApplied) if !replica.is_ready_primary() => true,
+            Some(Mutant::LeaseByWallClock) => {
+                let (left_ns, then) = self.lease_seen;
+                replica.is_ready_primary() && now.wall_us < then.wall_us.saturating_add(left_ns / 1_000)
+            }
+            _ => replica.lease_valid(now.monotonic_ns),
+        }
+    }
+
+    /// For a seeded bug: keeps the wall clock's time of the last renewal.
+    pub(crate) fn note_lease(&mut self, now: Now) {
+        let left_ns = self.replica.as_ref().map_or(0, |replica| replica.lease_left_ns(now.monotonic_ns));
+        let (known_ns, then) = self.lease_seen;
+        if left_ns + now.monotonic_ns > known_ns + then.monotonic_ns && left_ns > 0 {
+            self.lease_seen = (left_ns, now);
+        }
     }
 }

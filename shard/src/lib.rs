@@ -107,6 +107,22 @@ pub enum Mutant {
     UncertainSnapshotKept,
     /// A replica passes over some of the entries that it should apply.
     EntryNotApplied,
+    /// The lease is measured by the wall clock.
+    LeaseByWallClock,
+    /// A new primary serves before all that earlier terms committed is applied, and without a lease.
+    ServesBeforeApplied,
+    /// EXEC does not care for changes of watched keys that are not committed yet.
+    WatchIgnoresUncommitted,
+    /// The first entry after a loaded snapshot is applied twice.
+    AppliedTwice,
+    /// A loaded snapshot's checksum, keys and digest are not looked at.
+    SnapshotChecksumIgnored,
+    /// Replies of unknown outcome are dropped and their connections go on.
+    DroppedRepliesGoOn,
+    /// Entries of a format version from the future are skipped.
+    UnknownEntriesSkipped,
+    /// A deposed primary answers reads from memory that may still be overwritten.
+    FrozenServes,
 }
 
 /// What the node has to do. Order matters: replies are released only after what they rest on.
@@ -219,6 +235,10 @@ pub struct Shard {
     rebuild_until: Position,
     /// The log holds its first effect, the key of the keyspace's hash.
     has_genesis: bool,
+    /// Monotonic and wall clock when the lease was last seen to be renewed, for a seeded bug.
+    lease_seen: (u64, Now),
+    /// A seeded bug applies the next entry twice.
+    repeats_next: bool,
     rebuild: Option<role::Rebuild>,
     /// Since the start.
     rebuilds: u64,
@@ -270,6 +290,8 @@ impl Shard {
             applied: Position::ZERO,
             rebuild_until: Position(u64::MAX),
             has_genesis: false,
+            lease_seen: (0, Now::default()),
+            repeats_next: false,
             rebuild: None,
             rebuilds: 0,
             snapshots: snapshot::Snapshots::default(),

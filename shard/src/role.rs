@@ -5,7 +5,7 @@
 //!
 //! Invariant: a replica that holds changes which may still be overwritten answers no data.
 
-use crate::{Output, Shard, State};
+use crate::{Mutant, Output, Shard, State};
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
 use ramkeep_log::{Position, Replica};
@@ -47,7 +47,8 @@ impl Shard {
             && !self.options.is_log_only
             && self.proposed.is_empty()
             && self.is_primary()
-            && self.replica.as_ref().is_some_and(Replica::is_ready_primary)
+            && (self.replica.as_ref().is_some_and(Replica::is_ready_primary)
+                || self.options.mutant == Some(Mutant::ServesBeforeApplied))
             && (self.no_room.is_some() || self.room_bytes() >= self.room_wanted());
         if is_ready {
             self.state = State::Leading;
@@ -111,7 +112,9 @@ impl Shard {
         for id in sessions {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.outbox.drop_withheld(committed);
-                outputs.push(Output::Close(id));
+                if self.options.mutant != Some(Mutant::DroppedRepliesGoOn) {
+                    outputs.push(Output::Close(id));
+                }
             }
         }
     }

@@ -58,6 +58,9 @@ impl Shard {
                 Availability::Unavailable(LOG_ONLY)
             }
             State::Following => self.availability_of_follower(),
+            State::Frozen if self.options.mutant == Some(Mutant::FrozenServes) => {
+                Availability::ReadOnly(NO_QUORUM)
+            }
             State::Frozen => self.no_primary(),
             State::Fenced(why) => Availability::Unavailable(ErrorReply::owned(format!(
                 "MISCONF The log can no longer be written ({why}). This node serves nothing until it is restarted."
@@ -66,7 +69,7 @@ impl Shard {
             State::Leading => match (&self.replica, now) {
                 // After an offer of leadership there is no lease in this term, and each reply waits for a round.
                 (Some(replica), Some(now))
-                    if !replica.lease_valid(now.monotonic_ns)
+                    if !self.lease_valid(now)
                         && !replica.has_given_up_lease()
                         && self.options.mutant != Some(Mutant::LeaseIgnored) =>
                 {
@@ -167,6 +170,9 @@ impl Shard {
         }
         if let Some(replica) = &mut self.replica {
             input(replica);
+            if self.options.mutant == Some(Mutant::LeaseByWallClock) {
+                self.note_lease(now);
+            }
             self.pump(now, outputs);
         }
     }

@@ -1,5 +1,7 @@
 //! One run from a seed: what is drawn, and (under the simulator) how it is played.
 
+#[cfg(madsim)]
+pub mod bugs;
 pub mod options;
 
 #[cfg(madsim)]

@@ -7,5 +7,7 @@
 
 pub mod campaign;
 pub mod reached;
+#[cfg(madsim)]
+pub mod scene;
 
-pub use ramkeep_check::{call, checker, client, history, random, reply, workload};
+pub use ramkeep_check::{call, checker, client, history, random, reply, session, workload};

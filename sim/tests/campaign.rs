@@ -11,17 +11,19 @@ compile_error!("campaigns need RUSTFLAGS='--cfg madsim'; `cargo sim` sets it");
 
 #[cfg(madsim)]
 mod under_madsim {
-    use ramkeep_log::{Mutant as LogMutant, Mutants};
-    use ramkeep_shard::Mutant as ShardMutant;
+    use ramkeep_net::PointCounts;
+    use ramkeep_sim::campaign::bugs;
     use ramkeep_sim::campaign::node::Bugs;
     use ramkeep_sim::campaign::options::{Fault, Options, Purpose};
-    use ramkeep_sim::campaign::run::{Verdict, run};
+    use ramkeep_sim::campaign::run::{Verdict, crash_points, run};
     use std::collections::BTreeMap;
     use std::time::{Duration, Instant};
 
     const SEEDS: u64 = 60;
     const DAMAGE_SEEDS: u64 = 30;
-    const CLUSTER_SEEDS: u64 = 40;
+    const CLUSTER_SEEDS: u64 = 60;
+    /// So many seeds of three zones visit every named place of the code, and end a process at each.
+    const SEEDS_FOR_ALL_POINTS: u64 = 300;
     /// States that a cluster campaign must come to.
     const REACHED: [&str; 4] = [
         "took up leadership",
@@ -31,8 +33,6 @@ mod under_madsim {
     ];
     const DURATION_MS: u64 = 10_000;
     const SEEDS_PER_BUG_MAX: u64 = 100;
-    /// What three zones must lose takes more than what one loses.
-    const CLUSTER_SEEDS_PER_BUG_MAX: u64 = 200;
     const FIRST_SEED: u64 = 1;
 
     fn setting(name: &str) -> Option<u64> {
@@ -71,6 +71,8 @@ mod under_madsim {
         detected: BTreeMap<&'static str, u64>,
         /// Rare states and how often there were.
         reached: BTreeMap<&'static str, u64>,
+        /// Named places of the code.
+        points: BTreeMap<&'static str, PointCounts>,
     }
 
     impl Tally {
@@ -85,6 +87,11 @@ mod under_madsim {
             }
             for (state, count) in &verdict.reached {
                 *self.reached.entry(state).or_default() += count;
+            }
+            for (point, counts) in &verdict.points {
+                let sum = self.points.entry(point).or_default();
+                sum.visits += counts.visits;
+                sum.ends += counts.ends;
             }
             if let Some(why) = &verdict.detected {
                 let kinds = Fault::DETECTED.iter().filter(|fault| options.has(**fault));
@@ -123,6 +130,11 @@ mod under_madsim {
             "{name}: {} seeds, {} calls answered, faults {:?}, detected {:?}, reached {:?}, {} failed",
             tally.seeds, tally.answered, tally.faults, tally.detected, tally.reached, tally.failed
         );
+        let ends: u64 = tally.points.values().map(|counts| counts.ends).sum();
+        let unseen: Vec<_> = crash_points()
+            .filter(|point| tally.points.get(point).is_none_or(|counts| counts.ends == 0))
+            .collect();
+        println!("{name}: {ends} ends at named places; none at {unseen:?}");
         assert_eq!(tally.failed, 0, "seeds failed; the lines above replay them");
     }
 
@@ -168,6 +180,9 @@ mod under_madsim {
                 let is_reached = tally.reached.contains_key(state);
                 assert!(is_reached || tally.seeds < CLUSTER_SEEDS, "no run came to: {state}");
             }
+            for point in crash_points().filter(|_| tally.seeds >= SEEDS_FOR_ALL_POINTS) {
+                assert!(tally.points.get(point).is_some_and(|counts| counts.ends > 0), "no end at: {point}");
+            }
         }
     }
 
@@ -194,54 +209,13 @@ mod under_madsim {
         }
     }
 
-    struct SeededBug {
-        name: &'static str,
-        bugs: Bugs,
-        purpose: Purpose,
-    }
-
-    fn seeded_bugs() -> Vec<SeededBug> {
-        let log = |mutant| Bugs { log: Mutants { on: Some(mutant) }, ..Bugs::default() };
-        let shard = |mutant| Bugs { shard: Some(mutant), ..Bugs::default() };
-        let no_directory_sync = Bugs { is_directory_sync_forgotten: true, ..Bugs::default() };
-        let survive = |name, bugs| SeededBug { name, bugs, purpose: Purpose::Survive };
-        let cluster = |name, bugs| SeededBug { name, bugs, purpose: Purpose::Cluster };
-        let detect = |name, bugs| SeededBug { name, bugs, purpose: Purpose::Detect };
-        vec![
-            survive("acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
-            survive("failed sync taken for a good one", log(LogMutant::SyncErrorIgnored)),
-            detect("bad record in the middle taken for the tail", log(LogMutant::DamageTakenForTail)),
-            survive("directory of new segments not synced", no_directory_sync),
-            survive("uncommitted value visible to reads", shard(ShardMutant::UncommittedVisible)),
-            survive("EXEC split into an entry for each command", shard(ShardMutant::SplitTransactions)),
-            survive("tail read at recovery not written again", log(LogMutant::TailNotWrittenAgain)),
-            survive("reply before the commit (gate)", shard(ShardMutant::AcknowledgeBeforeCommit)),
-            survive("expired keys deleted without an entry", shard(ShardMutant::ExpiryNotLogged)),
-            cluster(
-                "three zones: reply before a majority has it",
-                shard(ShardMutant::AcknowledgeBeforeCommit),
-            ),
-            cluster("three zones: acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
-            cluster("three zones: failed sync taken for a good one", log(LogMutant::SyncErrorIgnored)),
-            cluster("reads without a lease", shard(ShardMutant::LeaseIgnored)),
-            cluster("vote for a log that lacks committed entries", log(LogMutant::VotesForAnyLog)),
-            cluster("three zones: uncommitted value visible", shard(ShardMutant::UncommittedVisible)),
-            cluster("three zones: expiry not logged", shard(ShardMutant::ExpiryNotLogged)),
-            cluster("a deposed primary keeps what was overwritten", shard(ShardMutant::OverwrittenKept)),
-            survive("snapshot says one entry more than it holds", shard(ShardMutant::SnapshotOffByOne)),
-        ]
-    }
-
-    /// How the run of a seed shows the bug, if it does.
-    fn symptom(seed: u64, bug: &SeededBug) -> Option<&'static str> {
-        let options = options(seed, bug.purpose);
-        let played = std::panic::catch_unwind(|| run(&options, bug.bugs));
-        let Ok(verdict) = played else { return Some("an assertion stops the node") };
-        match (verdict.is_passed(), verdict.report.violations.first()) {
-            (true, _) => None,
-            (false, Some(violation)) => Some(violation.checker),
-            (false, None) => Some("the node does not come back as it was"),
-        }
+    /// The comparison of hashes sees what leaks into a run from outside.
+    #[test]
+    fn a_leak_into_the_simulation_is_seen() {
+        let bugs = Bugs { is_chance_leaked: true, ..Bugs::default() };
+        let options = options(3, Purpose::Cluster);
+        let hashes = [(); 2].map(|()| run(&options, bugs).trace_hash);
+        assert_ne!(hashes[0], hashes[1], "M29 is not found");
     }
 
     /// Every bug that we know how to make is found, or the campaign proves nothing.
@@ -250,20 +224,34 @@ mod under_madsim {
         if setting("SIM_SEED").is_some() || is_set("SIM_DAMAGE") || is_set("SIM_CLUSTER") {
             return;
         }
-        let mut missed = Vec::new();
-        println!("| seeded bug | first seed that finds it | how it shows |\n|---|---:|---|");
         let only = std::env::var("SIM_BUG").unwrap_or_default();
-        for bug in seeded_bugs().into_iter().filter(|bug| bug.name.contains(&only)) {
-            let count = match bug.purpose {
-                Purpose::Cluster => CLUSTER_SEEDS_PER_BUG_MAX,
-                Purpose::Survive | Purpose::Detect => SEEDS_PER_BUG_MAX,
-            };
-            let mut seeds = FIRST_SEED..FIRST_SEED + count;
-            match seeds.find_map(|seed| Some((seed, symptom(seed, &bug)?))) {
-                Some((seed, how)) => println!("| {} | {seed} | {how} |", bug.name),
-                None => missed.push(bug.name),
+        let (mut missed, mut rows, mut black_box) = (Vec::new(), Vec::new(), 0);
+        for bug in bugs::all().into_iter().filter(|bug| bug.name.contains(&only) || bug.number == only) {
+            let found = bugs::find(&bug, SEEDS_PER_BUG_MAX, DURATION_MS);
+            println!("{}", found.row(&bug));
+            rows.push(found.row(&bug));
+            black_box += usize::from(found.black_box.is_some());
+            if found.first.is_none() {
+                missed.push(bug.name);
             }
         }
-        assert!(missed.is_empty(), "not found in the seeds that each may take: {missed:?}");
+        assert!(missed.is_empty(), "not found within {SEEDS_PER_BUG_MAX} seeds: {missed:?}");
+        assert!(black_box * 3 >= rows.len() * 2, "only {black_box} of {} as a black box", rows.len());
+        if let Some(path) = std::env::var_os("SIM_TABLE") {
+            write_table(std::path::Path::new(&path), &rows);
+        }
+    }
+
+    const TABLE_BEGIN: &str = "<!-- seeded bugs: written by SIM_TABLE=docs/src/simulation.md cargo sim -->\n";
+    const TABLE_END: &str = "<!-- end of seeded bugs -->";
+
+    /// Puts the rows between the two marks of a page.
+    fn write_table(path: &std::path::Path, rows: &[String]) {
+        let page = std::fs::read_to_string(path).expect("the page can be read");
+        let (before, rest) = page.split_once(TABLE_BEGIN).expect("the page has its mark");
+        let (_, after) = rest.split_once(TABLE_END).expect("the page has its end mark");
+        let head = "| | seeded bug | campaign | first seed that finds it | first seed as a black box |\n|---|---|---|---|---|";
+        let page = format!("{before}{TABLE_BEGIN}{head}\n{}\n{TABLE_END}{after}", rows.join("\n"));
+        std::fs::write(path, page).expect("the page can be written");
     }
 }

@@ -87,17 +87,22 @@ pub enum ModelKind {
     Expiry,
     /// All keys of one hash tag.
     Transaction,
+    /// Lists of one hash tag, which are judged together with all others.
+    List,
 }
 
 impl ModelKind {
     /// By the letters a key begins with; `None` for a key that no workload here writes.
     pub fn of_key(key: &[u8]) -> Option<ModelKind> {
-        if key.starts_with(b"{txn") {
+        if key.starts_with(b"{txn") || key.starts_with(b"{bank") {
             return Some(ModelKind::Transaction);
+        }
+        if key.starts_with(b"{lst") {
+            return Some(ModelKind::List);
         }
         let letters = key.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
         match &key[..letters] {
-            b"reg" | b"ctr" | b"hash" => Some(ModelKind::Key),
+            b"reg" | b"ctr" | b"hash" | b"scn" => Some(ModelKind::Key),
             b"exp" => Some(ModelKind::Expiry),
             _ => None,
         }

@@ -75,6 +75,7 @@ fn operation(id: u64, line: &str) -> Operation {
         pipeline: Some(0),
         position: None,
         read_from: None,
+        scan: None,
         error: (status != Status::Ok).then(|| "by hand".to_string()),
     };
     if is_transaction {
@@ -86,7 +87,7 @@ fn operation(id: u64, line: &str) -> Operation {
     }
     let mut words = call.split_whitespace().map(|word| word.as_bytes().to_vec());
     operation.command = String::from_utf8(words.next().unwrap()).unwrap();
-    if !["ECHO", "WATCH"].contains(&operation.command.as_str()) {
+    if !["ECHO", "WATCH", "MGET", "SCAN"].contains(&operation.command.as_str()) {
         operation.key = words.next();
     }
     operation.args = words.collect();

@@ -65,9 +65,13 @@ fn command_shape(command: &str, args: &[Vec<u8>], result: &Value) -> bool {
     match command {
         "SET" if args.iter().skip(1).any(|option| option == b"GET") => is_text || is_null,
         "SET" if args.iter().skip(1).any(|option| option == b"NX" || option == b"XX") => is_ok || is_null,
-        "SET" | "WATCH" => is_ok,
+        "SET" | "WATCH" | "READONLY" => is_ok,
         "GET" | "GETSET" | "GETDEL" | "HGET" => is_text || is_null,
         "HGETALL" => matches!(result, Value::Map(_)),
+        "MGET" => matches!(result, Value::Array(values) if values.len() == args.len()),
+        "SCAN" => {
+            matches!(result, Value::Array(parts) if matches!(parts[..], [Value::Bytes(_), Value::Array(_)]))
+        }
         _ => matches!(result, Value::Integer(_)),
     }
 }

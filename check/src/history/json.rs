@@ -191,6 +191,7 @@ mod tests {
             pipeline: None,
             position: None,
             read_from: None,
+            scan: None,
             error: None,
         }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Event, FINAL_READ, Header, History, MicroOperation, Operation, Status, Value};
+use super::{Event, FINAL_READ, Header, History, MicroOperation, Operation, ReadFrom, Status, Value};
 use crate::call::{Call, Outcome};
 
 /// Who makes a call.
@@ -19,6 +19,8 @@ pub struct Caller {
     pub pipeline: u64,
     /// Place in the pipeline.
     pub position: u32,
+    /// Who answers, where that is not simply whoever is the primary.
+    pub read_from: Option<ReadFrom>,
 }
 
 #[derive(Debug)]
@@ -121,6 +123,7 @@ fn caller_of(operation: &Operation) -> Caller {
         connection: operation.connection.expect("every recorded operation has one"),
         pipeline: operation.pipeline.expect("every recorded operation has one"),
         position: operation.position.expect("every recorded operation has one"),
+        read_from: operation.read_from,
     }
 }
 
@@ -143,7 +146,8 @@ fn open_operation(id: u64, caller: Caller, call: &Call, now_ns: u64) -> Operatio
         connection: Some(caller.connection),
         pipeline: Some(caller.pipeline),
         position: Some(caller.position),
-        read_from: None,
+        read_from: caller.read_from,
+        scan: None,
         error: None,
     };
     match call {
@@ -155,6 +159,16 @@ fn open_operation(id: u64, caller: Caller, call: &Call, now_ns: u64) -> Operatio
         Call::Watch(keys) => {
             operation.command = "WATCH".to_string();
             operation.args = keys.clone();
+        }
+        Call::MultiGet(keys) => {
+            operation.command = "MGET".to_string();
+            operation.args = keys.clone();
+        }
+        Call::ReadOnly => operation.command = "READONLY".to_string(),
+        Call::Scan(scan) => {
+            operation.command = "SCAN".to_string();
+            operation.args = scan.args();
+            operation.scan = Some(scan.number);
         }
         Call::Echo(tag) => {
             operation.command = "ECHO".to_string();

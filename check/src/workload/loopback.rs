@@ -32,6 +32,10 @@ enum Lie {
     SkipsReply,
     /// EXEC lets others in between.
     SplitsExec,
+    /// SCAN leaves out some keys.
+    SkipsKeys,
+    /// An append comes twice now and then.
+    AppendsTwice,
 }
 
 #[derive(Default)]
@@ -116,6 +120,14 @@ impl Server {
         }
         let left_ms = |deadline_ns: &u64| (deadline_ns.saturating_sub(now_ns) / 1_000_000) as i64;
         match name.as_str() {
+            "MGET" => {
+                let get = |key: &Vec<u8>| match self.cells.get(key) {
+                    Some(Cell::String(bytes)) => Value::Bytes(bytes.clone()),
+                    _ => Value::Null,
+                };
+                return encode(&name, &Value::Array(words[1..].iter().map(get).collect()));
+            }
+            "SCAN" => return encode(&name, &self.scan(key, integer(&words[5]).unwrap() as usize)),
             "PTTL" => {
                 let left = match (self.cells.contains_key(key), self.deadlines_ns.get(key)) {
                     (false, _) => -2,
@@ -140,6 +152,9 @@ impl Server {
         let plain = if has_ttl { &args[..1] } else { args };
         let mut cell = self.cells.get(key).cloned();
         let mut ran = run(&mut cell, &name, plain).unwrap();
+        if self.lie == Lie::AppendsTwice && name == "APPEND" && chance(rng, 50) {
+            _ = run(&mut cell, &name, plain);
+        }
         if self.lie == Lie::Doubles && name.contains("INCR") && chance(rng, 50) {
             ran = run(&mut cell, &name, plain).unwrap();
         }
@@ -156,6 +171,21 @@ impl Server {
             self.set_deadline(key, &args[2], now_ns);
         }
         encode(&name, &ran.result)
+    }
+
+    /// Keys in the order of a hash: the cursor is the hash of the first one left.
+    fn scan(&self, cursor: &[u8], count: usize) -> Value {
+        let hash =
+            |key: &Vec<u8>| key.iter().fold(1_u64, |hash, byte| (hash * 31 + u64::from(*byte)) % 1_000_003);
+        let from = integer(cursor).unwrap() as u64;
+        let mut keys: Vec<(u64, &Vec<u8>)> = self.cells.keys().map(|key| (hash(key), key)).collect();
+        keys.retain(|(hash, _)| *hash >= from && !(self.lie == Lie::SkipsKeys && hash % 7 == 0));
+        keys.sort();
+        let end = keys.get(count).map_or(0, |(hash, _)| *hash);
+        keys.retain(|(hash, _)| end == 0 || *hash < end);
+        let shown = keys.iter().filter(|(_, key)| key.starts_with(b"scn"));
+        let shown = shown.map(|(_, key)| Value::Bytes((*key).clone())).collect();
+        Value::Array(vec![Value::Bytes(end.to_string().into_bytes()), Value::Array(shown)])
     }
 
     fn set_deadline(&mut self, key: &[u8], ttl_ms: &[u8], now_ns: u64) {
@@ -179,7 +209,10 @@ fn encode(command: &str, value: &Value) -> Vec<u8> {
             }
             out
         }
-        Value::Array(_) => unreachable!("no command here answers a list"),
+        Value::Array(items) => {
+            let items: Vec<Vec<u8>> = items.iter().map(|item| encode("", item)).collect();
+            [format!("*{}\r\n", items.len()).as_bytes(), &items.concat()].concat()
+        }
     }
 }
 
@@ -222,7 +255,7 @@ impl World {
         peer.pipeline += 1;
         for (position, call) in calls.into_iter().enumerate() {
             let (process, connection, pipeline) = (peer.process, peer.connection, peer.pipeline);
-            let caller = Caller { process, connection, pipeline, position: position as u32 };
+            let caller = Caller { process, connection, pipeline, position: position as u32, read_from: None };
             let id = self.recorder.begin(caller, &call, self.now_ns);
             peer.client.queue(id, &call);
             peer.commands.extend(call.wire());
@@ -295,7 +328,7 @@ struct Load {
     crash: u32,
 }
 
-const LIGHT: Load = Load { clients: 6, depth: 4, steps: 4000, cut: 3, crash: 0 };
+const LIGHT: Load = Load { clients: 6, depth: 4, steps: 8000, cut: 3, crash: 0 };
 
 fn play(seed: u64, lie: Lie, load: Load) -> History {
     let header = Header {
@@ -315,6 +348,9 @@ fn play(seed: u64, lie: Lie, load: Load) -> History {
         hash: 2,
         transaction: 3,
         expiry: 2,
+        append: 3,
+        bank: 3,
+        scan: 2,
         echo_per_mille: 50,
         keys: 2,
         ttl_ms_max: 300,
@@ -404,8 +440,16 @@ fn a_history_of_a_run_survives_its_file() {
 
 #[test]
 fn every_lie_is_found_within_a_few_seeds() {
-    let lies =
-        [Lie::Forgets, Lie::Doubles, Lie::IgnoresWatch, Lie::NeverExpires, Lie::SkipsReply, Lie::SplitsExec];
+    let lies = [
+        Lie::Forgets,
+        Lie::Doubles,
+        Lie::IgnoresWatch,
+        Lie::NeverExpires,
+        Lie::SkipsReply,
+        Lie::SplitsExec,
+        Lie::SkipsKeys,
+        Lie::AppendsTwice,
+    ];
     for lie in lies {
         let found = (0..5).filter(|seed| !judged(&play(*seed, lie, LIGHT)).violations.is_empty()).count();
         assert!(found >= 2, "{lie:?}: found in {found} of 5 seeds");

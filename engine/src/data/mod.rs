@@ -453,6 +453,11 @@ impl Data {
         self.recorder.watches.counts()
     }
 
+    /// As if nothing watched by the session had changed: a bug that a shard can be told to have.
+    pub fn mend_watch(&mut self, session: crate::session::SessionId) {
+        self.recorder.watches.mend(session);
+    }
+
     pub fn break_all_watches(&mut self) {
         self.recorder.watches.break_all();
     }

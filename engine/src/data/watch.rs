@@ -45,6 +45,10 @@ impl Watches {
         self.broken.remove(&session)
     }
 
+    pub fn mend(&mut self, session: SessionId) {
+        self.broken.remove(&session);
+    }
+
     pub fn is_broken(&self, session: SessionId) -> bool {
         self.broken.contains(&session)
     }

@@ -645,7 +645,8 @@ impl Replica {
     /// Lets all become valid that is durable now. True if anything did.
     fn settle(&mut self, outputs: &mut Vec<Output>) -> bool {
         let mut has_settled = false;
-        let (durable, kept) = (self.durable_entries(), self.promises.kept());
+        let promised = if self.options.mutants.vote_not_saved() { u64::MAX } else { self.promises.kept() };
+        let (durable, kept) = (self.durable_entries(), promised);
         while let Some(waiting) =
             self.waiting.pop_front_if(|waiting| waiting.entries <= durable && waiting.promise <= kept)
         {
@@ -728,7 +729,9 @@ impl Replica {
     }
 
     fn is_held_off(&self) -> bool {
-        !self.options.is_only_voter() && self.now_ns < self.held_off_until_ns
+        !self.options.is_only_voter()
+            && self.now_ns < self.held_off_until_ns
+            && !self.options.mutants.votes_at_once()
     }
 
     fn fence(&mut self, reason: FenceReason) {

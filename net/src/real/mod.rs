@@ -147,6 +147,10 @@ impl Host {
     /// Records an event where runs are compared, which is in simulation only.
     #[inline]
     pub fn trace(&self, _kind: &'static str, _numbers: &[u64]) {}
+
+    /// A place at which the process may be made to end, which is in simulation only.
+    #[inline]
+    pub fn point(&self, _name: &'static str) {}
 }
 
 /// Nanoseconds of a clock that only measures how long work took.

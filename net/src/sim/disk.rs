@@ -6,7 +6,7 @@
 //! Invariant: between any two steps the process may be killed or the power go; each step by itself is whole.
 
 use super::time::pause_ns;
-use super::world::{NodeId, Shared};
+use super::world::{NodeId, Shared, World};
 use crate::disk::{Draft, Fence, PARTIAL_SUFFIX, ReadJob, check_name};
 use crate::random::mix;
 use crate::simdisk::{FileId, Operation, SimDisk};
@@ -17,6 +17,8 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 
+/// A place at which a process may end.
+pub const WRITTEN_NOT_SYNCED: &str = "written, not synced";
 /// Piece in which zeros are written.
 const ZERO_BYTES: u64 = 1 << 20;
 
@@ -427,6 +429,7 @@ impl Open {
         self.inner.record("disk.begin", &[offset, bytes.len() as u64, digest]);
         let write = self.inner.core.borrow_mut().begin_write(self.file, offset, bytes)?;
         let applied = self.inner.step("disk.apply", Operation::Write, |core| core.apply_write(write)).await;
+        World::of(Rc::clone(&self.inner.shared)).visit(self.inner.node, WRITTEN_NOT_SYNCED);
         let outcome = match applied {
             Ok(()) => self.inner.step("disk.sync", Operation::Sync, |core| core.finish_write(write)).await,
             Err(error) => Err(error),

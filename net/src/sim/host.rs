@@ -137,6 +137,12 @@ impl Host {
         Ok(ShutdownSignals { shared: Rc::clone(&self.shared), node: self.node })
     }
 
+    /// A place at which the process may be made to end ([`super::World::arm`]): what it does before its next wait
+    /// reaches neither network nor disk any more.
+    pub fn point(&self, name: &'static str) {
+        super::World::of(Rc::clone(&self.shared)).visit(self.node, name);
+    }
+
     /// Records an event of this node in the run's trace.
     pub fn trace(&self, kind: &'static str, numbers: &[u64]) {
         self.shared.state.borrow().record(self.shared.now_ns(), kind, self.node, numbers);

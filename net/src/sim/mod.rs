@@ -27,11 +27,12 @@ mod tests;
 
 pub use clock::Clock;
 pub use connection::{Conn, Listener};
+pub use disk::WRITTEN_NOT_SYNCED;
 pub use host::{Host, ShutdownSignals};
 pub use link::{Link, NetworkCounts, NetworkOptions};
 pub use madsim::task::{JoinError, JoinHandle};
 pub use time::{Sleep, sleep, timeout};
-pub use world::{NodeId, World, WorldOptions, simulate};
+pub use world::{NodeId, PointCounts, World, WorldOptions, simulate};
 
 use std::future::Future;
 

@@ -85,6 +85,25 @@ pub(super) struct Node {
     pub streams: BTreeMap<String, u64>,
     pub signals: VecDeque<ShutdownSignal>,
     pub signal_wakers: Vec<Waker>,
+    /// Where its process is to end.
+    armed: Option<Armed>,
+}
+
+/// An end to come, at a named place of the code.
+#[derive(Debug, Clone, Copy)]
+struct Armed {
+    name: &'static str,
+    /// Visits until then.
+    left: u32,
+    loses_power: bool,
+}
+
+/// What happened at a named place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PointCounts {
+    pub visits: u64,
+    /// Processes and machines that ended there.
+    pub ends: u64,
 }
 
 /// Everything that changes.
@@ -95,6 +114,7 @@ pub(super) struct State {
     pub links: BTreeMap<(NodeId, NodeId), LinkState>,
     pub connections: BTreeMap<ConnectionId, Connection>,
     pub counts: NetworkCounts,
+    points: BTreeMap<&'static str, PointCounts>,
     pub rng: ChaCha8Rng,
     sector_bytes: usize,
     disk_bytes: u64,
@@ -275,6 +295,7 @@ impl World {
             links: BTreeMap::new(),
             connections: BTreeMap::new(),
             counts: NetworkCounts::default(),
+            points: BTreeMap::new(),
             rng: stream(seed, Stream { node: "world", instance: 0, purpose: "network" }),
             sector_bytes: options.sector_bytes,
             disk_bytes: options.disk_bytes,
@@ -316,9 +337,14 @@ impl World {
                 streams: BTreeMap::new(),
                 signals: VecDeque::new(),
                 signal_wakers: Vec::new(),
+                armed: None,
             });
             id
         })
+    }
+
+    pub(super) fn of(shared: Rc<Shared>) -> Self {
+        Self { shared }
     }
 
     /// What this node sees. The campaign's own clients use it directly; a process gets it from [`World::start`].
@@ -410,6 +436,47 @@ impl World {
         });
         if let Some(process) = process {
             Handle::current().kill(process);
+        }
+    }
+
+    /// The node's process, or its whole machine, ends at the `visit`-th visit from now on of a named place. Takes the
+    /// place of what was armed before.
+    pub fn arm(&self, node: NodeId, name: &'static str, visit: u32, loses_power: bool) {
+        assert!(visit > 0, "the first visit is number one");
+        let armed = Armed { name, left: visit, loses_power };
+        self.shared.change(|state, _| state.node_mut(node).armed = Some(armed));
+    }
+
+    /// Nothing is to end at a named place any more.
+    pub fn disarm(&self, node: NodeId) {
+        self.shared.change(|state, _| state.node_mut(node).armed = None);
+    }
+
+    /// Named places and what happened there, of those visited so far.
+    pub fn points(&self) -> BTreeMap<&'static str, PointCounts> {
+        self.shared.state.borrow().points.clone()
+    }
+
+    pub(super) fn visit(&self, node: NodeId, name: &'static str) {
+        let end = self.shared.change(|state, now_ns| {
+            state.points.entry(name).or_default().visits += 1;
+            let known = state.node_mut(node);
+            // Its process may have ended, and the rest of its code until the next wait be running still.
+            known.process?;
+            let armed = known.armed.as_mut().filter(|armed| armed.name == name)?;
+            armed.left -= 1;
+            if armed.left > 0 {
+                return None;
+            }
+            let armed = known.armed.take()?;
+            state.points.entry(name).or_default().ends += 1;
+            state.record(now_ns, name, node, &[]);
+            Some(armed.loses_power)
+        });
+        match end {
+            Some(true) => self.power_loss(node),
+            Some(false) => self.kill(node),
+            None => {}
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Faults {
     pub latency: Latency,
     /// A seeded bug of the code above: new files are made without a sync of their directory.
     pub is_directory_sync_forgotten: bool,
+    /// A seeded bug of the code above: what is written to files whose names begin so is not synced.
+    pub unsynced_prefix: Option<&'static str>,
 }
 
 impl Default for Faults {
@@ -44,6 +46,7 @@ impl Default for Faults {
             write_back: 0.05,
             latency: Latency::default(),
             is_directory_sync_forgotten: false,
+            unsynced_prefix: None,
         }
     }
 }

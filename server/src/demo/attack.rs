@@ -68,7 +68,7 @@ impl Attack<'_> {
         let since_ns = self.host.clock().monotonic_ns();
         let at_s = self.passed().as_secs_f64();
         let details = BTreeMap::from([("zone".to_owned(), ZONES[zone].into())]);
-        self.shared.borrow_mut().recorder.fault(since_ns, kind.word(), details);
+        self.shared.borrow_mut().book.recorder.fault(since_ns, kind.word(), details);
         print!("{at_s:6.1} s  zone {}, the primary's: {:<24}", ZONES[zone], kind.text());
         // What is not shown now is shown with the line's rest.
         let _ = std::io::stdout().flush();

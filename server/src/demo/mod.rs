@@ -12,9 +12,10 @@ use cluster::{Cluster, ZONES};
 use ramkeep_check::checker::{Limits, check, count_writes};
 use ramkeep_check::history::{ClockKind, Header, Recorder, Source, Status, VERSION};
 use ramkeep_check::reply::Reply;
+use ramkeep_check::session::Book;
 use ramkeep_check::workload::{Mix, Workloads};
 use ramkeep_drive::ask::{encode, reply};
-use ramkeep_drive::client::{self, Manner, Shared, SharedRef};
+use ramkeep_drive::client::{self, Habit, Manner, Shared, SharedRef};
 use ramkeep_drive::marks::{self, Marks};
 use ramkeep_drive::target::{Target, Url};
 use ramkeep_net::{ChaCha8Rng, Host, JoinHandle, sleep, spawn, timeout};
@@ -112,6 +113,9 @@ impl Demo {
             transaction: 3,
             // Deadlines would be judged by clocks that are not ours.
             expiry: 0,
+            append: 2,
+            bank: 0,
+            scan: 1,
             echo_per_mille: 20,
             keys: KEYS,
             ttl_ms_max: 1_000,
@@ -119,8 +123,7 @@ impl Demo {
         };
         let shared = Shared {
             clock: host.clock(),
-            recorder: Recorder::new(header),
-            workloads: Workloads::new(mix),
+            book: Book::new(Recorder::new(header), Workloads::new(mix)),
             marks: Marks::default(),
             is_over: false,
         };
@@ -141,7 +144,8 @@ impl Demo {
         let (host, shared) = (&self.host, &self.shared);
         let clients = (0..CLIENTS).map(|number| {
             let rng = stream(self.seed, number as u64);
-            spawn(client::run(host.clone(), Rc::clone(shared), manner, targets(number), rng))
+            let habit = Habit::Works;
+            spawn(client::run(host.clone(), Rc::clone(shared), manner, habit, targets(number), rng))
         });
         let writers = (0..WRITERS).map(|number| {
             let rng = stream(self.seed, (CLIENTS + number) as u64);
@@ -164,8 +168,8 @@ impl Demo {
         let (calls, marks) = {
             let mut shared = self.shared.borrow_mut();
             let now_ns = shared.clock.monotonic_ns();
-            shared.recorder.begin_final_read(now_ns);
-            (shared.workloads.final_reads(), shared.marks.clone())
+            shared.book.recorder.begin_final_read(now_ns);
+            (shared.book.workloads.final_reads(), shared.marks.clone())
         };
         if let Err(error) = client::read_all(&self.host, &self.shared, target, calls, READ_PATIENCE).await {
             complaints.push(format!("the final read failed: {error}"));
@@ -270,8 +274,8 @@ impl Demo {
         let Ok(shared) = Rc::try_unwrap(self.shared) else {
             return Err("a client goes on after the end".into());
         };
-        let Shared { recorder, marks, clock, .. } = shared.into_inner();
-        let (history, faults) = recorder.end();
+        let Shared { book, marks, clock, .. } = shared.into_inner();
+        let (history, faults) = book.recorder.end();
         let mut text = Vec::new();
         history.write(&mut text, faults).map_err(|error| error.to_string())?;
         self.host.write_file(history_path, &text).map_err(|error| format!("{history_path}: {error}"))?;

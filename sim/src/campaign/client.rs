@@ -1,10 +1,9 @@
 //! One client of a run: a process that makes calls over a connection and records what came of them.
 //!
 //! Lives here: moving bytes, giving up after a time, going away in the middle of a pipeline.
-//! Not here: which calls (`workload`), matching replies (`client`).
+//! Not here: which calls (`workload`), what is recorded of them (`session`).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,21 +13,17 @@ use ramkeep_net::{Conn, Host, sleep, timeout};
 use rand_chacha::ChaCha8Rng;
 
 use super::options::{Fault, Options};
-use crate::call::{Call, End};
-use crate::client::Client;
-use crate::history::Recorder;
-use crate::history::recorder::Caller;
+use crate::call::{Call, Outcome};
+use crate::history::ReadFrom;
 use crate::random::{below, between, chance};
-use crate::workload::Workloads;
+use crate::session::{Book, Session};
 
 /// What all clients of a run share.
 pub(super) struct Shared {
     /// Simulated time, which no node's clock error touches.
     pub now_ns: Box<dyn Fn() -> u64>,
-    pub recorder: Recorder,
-    pub workloads: Workloads,
+    pub book: Book,
     pub is_over: bool,
-    pub answered: u64,
 }
 
 pub(super) type SharedRef = Rc<RefCell<Shared>>;
@@ -37,23 +32,7 @@ pub(super) type SharedRef = Rc<RefCell<Shared>>;
 const HALF_PIPELINES_PER_MILLE: u32 = 20;
 
 const HALF_PIPELINE: &str = "half a pipeline";
-
-/// A connection with the calls that are under way on it.
-struct Session<'a> {
-    host: &'a Host,
-    shared: &'a SharedRef,
-    conn: Conn,
-    client: Client,
-    process: u64,
-    connection: u64,
-    pipeline: u64,
-    calls: BTreeMap<u64, Call>,
-    /// The node has said that it cannot serve now.
-    is_refused: bool,
-}
-
-/// What a node says that is not, or not now, the primary.
-const NOT_HERE: &[&str] = &["NOQUORUM", "LOADING", "READONLY", "MASTERDOWN", "MOVED", "MISCONF"];
+const OVER: &str = "the run is over";
 
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +40,16 @@ pub(super) enum Habit {
     Works,
     /// Only reads, one call at a time, soon again.
     Reads,
+    /// Reads at whichever node it is connected to, primary or not, and stays there.
+    ReadsReplica,
 }
 
+/// One that nudges does so after this part of its patience.
+const NUDGED_PART: u32 = 4;
 /// Longest pause of a client that only reads.
 const READER_PAUSE_US: u64 = 40_000;
+/// Of a thousand looks at a replica, after how many its reader goes to another one.
+const REPLICA_LEFT_PER_MILLE: u32 = 20;
 
 /// Makes calls until the run is over, at whichever of the addresses there is a primary.
 pub(super) async fn run(
@@ -75,8 +60,9 @@ pub(super) async fn run(
     habit: Habit,
 ) {
     let mut rng = host.rng("client");
-    let mut process = shared.borrow_mut().recorder.new_process();
-    let mut at = 0;
+    let mut process = shared.borrow_mut().book.recorder.new_process();
+    let mut at =
+        if habit == Habit::ReadsReplica { below(&mut rng, addresses.len() as u64) as usize } else { 0 };
     while !shared.borrow().is_over {
         let address = addresses[at % addresses.len()];
         let connecting = timeout(Duration::from_millis(options.client_timeout_ms), host.connect(address));
@@ -85,20 +71,13 @@ pub(super) async fn run(
             sleep(Duration::from_millis(between(&mut rng, 5, 100))).await;
             continue;
         };
-        let connection = shared.borrow_mut().recorder.new_connection();
-        let mut session = Session {
-            host: &host,
-            shared: &shared,
-            conn,
-            client: Client::default(),
-            process,
-            connection,
-            pipeline: 0,
-            calls: BTreeMap::new(),
-            is_refused: false,
-        };
-        let reason = session.talk(&options, &mut rng, addresses.len() > 1, habit).await;
-        process = session.end(reason);
+        let read_from = (habit == Habit::ReadsReplica).then_some(ReadFrom::Replica);
+        let mut line = Line::new(&host, &shared, conn, process, read_from);
+        let reason = line.talk(&options, &mut rng, addresses.len() > 1, habit).await;
+        process = line.end(reason);
+        if reason == OVER {
+            return;
+        }
         if reason != HALF_PIPELINE {
             at += 1;
         }
@@ -106,7 +85,26 @@ pub(super) async fn run(
     }
 }
 
-impl Session<'_> {
+/// A connection with the calls that are under way on it.
+struct Line<'a> {
+    host: &'a Host,
+    shared: &'a SharedRef,
+    conn: Conn,
+    session: Session,
+}
+
+impl<'a> Line<'a> {
+    fn new(
+        host: &'a Host,
+        shared: &'a SharedRef,
+        conn: Conn,
+        process: u64,
+        read_from: Option<ReadFrom>,
+    ) -> Line<'a> {
+        let session = Session::new(process, read_from, &mut shared.borrow_mut().book);
+        Line { host, shared, conn, session }
+    }
+
     /// Makes calls until the connection breaks or the run is over; gives why.
     async fn talk(
         &mut self,
@@ -116,113 +114,123 @@ impl Session<'_> {
         habit: Habit,
     ) -> &'static str {
         let patience = Duration::from_millis(options.client_timeout_ms);
+        if habit == Habit::ReadsReplica {
+            self.queue(vec![Call::ReadOnly]);
+            if !matches!(timeout(patience, self.exchange(None)).await, Ok(Ok(()))) {
+                return "reset";
+            }
+        }
         while !self.shared.borrow().is_over {
-            let calls = {
-                let mut shared = self.shared.borrow_mut();
-                let read = (habit == Habit::Reads).then(|| shared.workloads.next_read(rng)).flatten();
-                match read {
-                    Some(read) => vec![read],
-                    None => shared.workloads.next(rng, self.process, options.pipeline_depth_max),
-                }
-            };
+            let Some(calls) = self.next_calls(options, rng, habit) else { return OVER };
             self.queue(calls);
             if options.has(Fault::HalfPipeline) && chance(rng, HALF_PIPELINES_PER_MILLE) {
-                let part = below(rng, self.client.unsent().len() as u64) as usize;
+                let part = below(rng, self.session.unsent().len() as u64) as usize;
                 // What the socket does not take now is not sent at all.
-                if let Ok(count) = self.conn.try_write(&self.client.unsent()[..part]) {
-                    self.client.sent(count);
+                if let Ok(count) = self.conn.try_write(&self.session.unsent()[..part]) {
+                    self.session.sent(count);
                 }
                 return HALF_PIPELINE;
             }
-            match timeout(patience, self.exchange()).await {
-                Ok(Ok(())) if self.is_refused && has_others => return "refused",
+            let nudge = (habit == Habit::Works && chance(rng, options.nudge_per_mille))
+                .then(|| (patience / NUDGED_PART, &mut *rng));
+            match timeout(patience, self.exchange(nudge)).await {
+                Ok(Ok(())) if self.session.is_refused() && has_others => return "refused",
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return "reset",
                 Err(_) => return "timeout",
             }
-            let wanders = has_others && habit == Habit::Works;
-            if wanders && chance(rng, options.wander_per_mille) {
+            let leaves_per_mille = match habit {
+                Habit::Works => options.wander_per_mille,
+                Habit::Reads => 0,
+                Habit::ReadsReplica => REPLICA_LEFT_PER_MILLE,
+            };
+            if has_others && chance(rng, leaves_per_mille) {
                 return "leaves for another node";
             }
             let pause_us = match habit {
                 Habit::Works => between(rng, options.think_us.low, options.think_us.high),
-                Habit::Reads => between(rng, 0, READER_PAUSE_US),
+                Habit::Reads | Habit::ReadsReplica => between(rng, 0, READER_PAUSE_US),
             };
             sleep(Duration::from_micros(pause_us)).await;
         }
-        "the run is over"
+        OVER
+    }
+
+    /// `None`: there is nothing for this client to do.
+    fn next_calls(&self, options: &Options, rng: &mut ChaCha8Rng, habit: Habit) -> Option<Vec<Call>> {
+        let workloads = &mut self.shared.borrow_mut().book.workloads;
+        let process = self.session.process();
+        match habit {
+            Habit::ReadsReplica => workloads.next_look(rng, process).map(|look| vec![look]),
+            Habit::Reads => workloads.next_read(rng).map(|read| vec![read]),
+            Habit::Works => None,
+        }
+        .or_else(|| {
+            let works = habit != Habit::ReadsReplica;
+            works.then(|| workloads.next(rng, process, options.pipeline_depth_max))
+        })
     }
 
     fn queue(&mut self, calls: Vec<Call>) {
-        self.pipeline += 1;
         let now_ns = self.now_ns();
-        for (position, call) in calls.into_iter().enumerate() {
-            let caller = Caller {
-                process: self.process,
-                connection: self.connection,
-                pipeline: self.pipeline,
-                position: position as u32,
-            };
-            let id = self.shared.borrow_mut().recorder.begin(caller, &call, now_ns);
-            self.client.queue(id, &call);
-            self.calls.insert(id, call);
-        }
+        self.session.queue(calls, now_ns, &mut self.shared.borrow_mut().book);
     }
 
-    /// Sends everything and waits for every reply.
-    async fn exchange(&mut self) -> io::Result<()> {
-        while !self.client.unsent().is_empty() {
-            match self.conn.try_write(self.client.unsent()) {
-                Ok(count) => self.client.sent(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.conn.writable().await?,
-                Err(error) => return Err(error),
-            }
-        }
+    /// Sends everything and waits for every reply. One that nudges asks once more, behind all that waits, when nothing
+    /// has come for a while: what became of the replies before shows by the answer.
+    async fn exchange(&mut self, mut nudge: Option<(Duration, &mut ChaCha8Rng)>) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(4096);
-        while self.client.in_flight() > 0 {
+        while self.session.is_waiting() {
+            while !self.session.unsent().is_empty() {
+                match self.conn.try_write(self.session.unsent()) {
+                    Ok(count) => self.session.sent(count),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.conn.writable().await?,
+                    Err(error) => return Err(error),
+                }
+            }
             buffer.clear();
-            if self.conn.read(&mut buffer).await? == 0 {
+            let read = self.conn.read(&mut buffer);
+            let count = match nudge.take() {
+                None => read.await?,
+                Some((after, rng)) => match timeout(after, read).await {
+                    Ok(count) => count?,
+                    Err(_) => {
+                        self.ask_again(rng);
+                        continue;
+                    }
+                },
+            };
+            if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let mut ended = Vec::new();
-            let outcome = self.client.receive(&buffer, &mut ended);
-            self.finish(ended);
+            let now_ns = self.now_ns();
+            let told = tell(self.host);
+            let outcome = self.session.receive(&buffer, now_ns, &mut self.shared.borrow_mut().book, told);
             outcome.map_err(|error| io::Error::other(error.to_string()))?;
         }
         Ok(())
     }
 
-    fn finish(&mut self, ended: Vec<(u64, End)>) -> bool {
-        let mut is_unknown = false;
-        for (id, end) in ended {
-            let call = self.calls.remove(&id).expect("a call ends once");
-            let outcome = call.outcome(&end);
-            is_unknown |= outcome.status == crate::history::Status::Info;
-            let is_not_here = |error: &String| NOT_HERE.iter().any(|text| error.contains(text));
-            self.is_refused |= outcome.error.as_ref().is_some_and(is_not_here);
-            let now_ns = self.now_ns();
-            let mut shared = self.shared.borrow_mut();
-            shared.answered += u64::from(outcome.is_ok());
-            shared.recorder.finish(id, &outcome, now_ns);
-            shared.workloads.learn(self.process, id, &call, &outcome);
-            self.host.trace("call", &[id, outcome.status as u64]);
-        }
-        is_unknown
+    fn ask_again(&mut self, rng: &mut ChaCha8Rng) {
+        let now_ns = self.now_ns();
+        let book = &mut self.shared.borrow_mut().book;
+        let call = book.workloads.next_nudge(rng, self.session.process());
+        self.session.queue_more(call, now_ns, book);
     }
 
     /// Ends the connection; gives the process that goes on.
-    fn end(&mut self, reason: &'static str) -> u64 {
-        let mut ended = Vec::new();
-        std::mem::take(&mut self.client).close(reason, &mut ended);
-        let is_unknown = self.finish(ended);
-        let mut shared = self.shared.borrow_mut();
-        shared.workloads.forget(self.process);
-        if is_unknown { shared.recorder.new_process() } else { self.process }
+    fn end(self, reason: &'static str) -> u64 {
+        let now_ns = self.now_ns();
+        self.session.end(reason, now_ns, &mut self.shared.borrow_mut().book, tell(self.host))
     }
 
     fn now_ns(&self) -> u64 {
         (self.shared.borrow().now_ns)()
     }
+}
+
+fn tell(host: &Host) -> impl FnMut(u64, &Outcome) + '_ {
+    |id, outcome| host.trace("call", &[id, outcome.status as u64])
 }
 
 /// Makes calls one by one, each as a process of its own, until each is answered: the final read.
@@ -233,25 +241,12 @@ pub(super) async fn read_all(
     calls: Vec<Call>,
 ) -> io::Result<()> {
     let conn = host.connect(address).await?;
-    let (process, connection) = {
-        let mut shared = shared.borrow_mut();
-        (shared.recorder.new_process(), shared.recorder.new_connection())
-    };
-    let mut session = Session {
-        host,
-        shared,
-        conn,
-        client: Client::default(),
-        process,
-        connection,
-        pipeline: 0,
-        calls: BTreeMap::new(),
-        is_refused: false,
-    };
+    let process = shared.borrow_mut().book.recorder.new_process();
+    let mut line = Line::new(host, shared, conn, process, None);
     for call in calls {
-        session.queue(vec![call]);
-        session.exchange().await?;
+        line.queue(vec![call]);
+        line.exchange(None).await?;
     }
-    session.end("the run is over");
+    line.end(OVER);
     Ok(())
 }

@@ -11,7 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ramkeep_net::{Host, NodeId, World, WorldOptions, simulate, sleep, timeout};
+use ramkeep_log::Role;
+use ramkeep_net::{Host, NodeId, PointCounts, World, WorldOptions, simulate, sleep, timeout};
 use ramkeep_server::node::Node;
 use ramkeep_shard::State;
 use rand_chacha::ChaCha8Rng;
@@ -19,15 +20,18 @@ use rand_chacha::ChaCha8Rng;
 use super::client::{self, Habit, Shared, SharedRef};
 use super::node::{Bugs, End, PORT, Place, name, serve};
 use super::options::{Fault, Options};
-use super::run::{FINAL_READ_S_MAX, HEALED_MS_MAX, Verdict, ask};
+use super::run::{FINAL_READ_S_MAX, HEALED_MS_MAX, Verdict, ask, draw_point};
 use crate::checker::check;
 use crate::history::{ClockKind, Header, History, Recorder, Source, VERSION};
 use crate::random::{below, between, chance};
+use crate::session::Book;
 use crate::workload::Workloads;
 
 const NODES: usize = 3;
 /// Replicas show the same data within this after the last call.
 const EQUAL_MS_MAX: u64 = 30_000;
+/// A write of a disk that is made slow so that a power loss finds it under way.
+const SLOW_WRITE_US: (u64, u64) = (5_000, 40_000);
 /// A power loss of all that waits for writes to hit waits no longer.
 const AIM_STEPS_MAX: u32 = 4_000;
 const AIM_STEP: Duration = Duration::from_micros(50);
@@ -49,6 +53,7 @@ pub fn run(options: &Options, bugs: Bugs) -> Verdict {
         faults: outcome.faults,
         may_lose: false,
         reached: outcome.reached,
+        points: outcome.points,
     }
 }
 
@@ -59,6 +64,7 @@ struct Outcome {
     trace_hash: u64,
     answered: u64,
     reached: BTreeMap<&'static str, u64>,
+    points: BTreeMap<&'static str, PointCounts>,
 }
 
 /// What takes back a fault, later.
@@ -69,6 +75,8 @@ enum Undo {
     Heal(Vec<(NodeId, NodeId)>),
     /// Disk calls succeed again.
     Disk(usize),
+    /// Not back but on: a wall clock is set back by so many milliseconds.
+    SetBack(usize, i64),
 }
 
 /// What was last seen of a node.
@@ -92,8 +100,10 @@ struct Run {
     undo: Vec<(u64, Undo)>,
     jumps_left_ms: u64,
     primary: Option<usize>,
-    /// Who led in each term.
-    primaries: BTreeMap<u64, usize>,
+    /// Its disk is slow for the whole run.
+    slow_node: Option<usize>,
+    /// Who led in each term, serving or not.
+    leaders: BTreeMap<u64, usize>,
     reached: BTreeMap<&'static str, u64>,
 }
 
@@ -114,10 +124,8 @@ impl Run {
         let clock = world.clone();
         let shared = Shared {
             now_ns: Box::new(move || clock.now_ns()),
-            recorder: Recorder::new(header),
-            workloads: Workloads::new(options.mix),
+            book: Book::new(Recorder::new(header), Workloads::new(options.mix)),
             is_over: false,
-            answered: 0,
         };
         Run {
             addresses: Rc::new(nodes.iter().map(|node| world.address(*node)).collect()),
@@ -133,7 +141,8 @@ impl Run {
             shared: Rc::new(RefCell::new(shared)),
             undo: Vec::new(),
             primary: None,
-            primaries: BTreeMap::new(),
+            slow_node: None,
+            leaders: BTreeMap::new(),
             reached: BTreeMap::new(),
         }
     }
@@ -154,6 +163,7 @@ impl Run {
         self.final_read().await;
         self.compare_replicas().await;
         let trace_hash = self.world.trace().hash();
+        let points = self.world.points();
         self.nodes.iter().for_each(|node| self.world.kill(*node));
         let (shared, complaints) = (Rc::clone(&self.shared), Rc::clone(&self.complaints));
         let reached = std::mem::take(&mut self.reached);
@@ -161,10 +171,10 @@ impl Run {
         sleep(Duration::from_millis(1)).await;
         let Ok(shared) = Rc::try_unwrap(shared) else { unreachable!("every client has ended") };
         let shared = shared.into_inner();
-        let answered = shared.answered;
-        let (history, faults) = shared.recorder.end();
+        let answered = shared.book.answered;
+        let (history, faults) = shared.book.recorder.end();
         let complaints = complaints.take();
-        Outcome { history, faults, complaints, trace_hash, answered, reached }
+        Outcome { history, faults, complaints, trace_hash, answered, reached, points }
     }
 
     fn complain(&self, text: impl Into<String>) {
@@ -187,7 +197,7 @@ impl Run {
         for node in &self.nodes {
             self.world.with_disk(*node, |disk| {
                 disk.faults.latency.sync_us = (options.disk_latency_us.low, options.disk_latency_us.high);
-                disk.faults.is_directory_sync_forgotten = self.bugs.is_directory_sync_forgotten;
+                self.bugs.set_up_disk(&mut disk.faults);
                 disk.faults.write_back = f64::from(options.sectors_kept_per_mille) / 2_000.0;
             });
             if options.clock_drift_ppm != 0 {
@@ -197,12 +207,9 @@ impl Run {
             }
         }
         if options.has(Fault::SlowDisk) {
-            let slow = self.draw_node();
-            self.world.with_disk(self.nodes[slow], |disk| {
-                disk.faults.latency.slow = 0.05;
-                disk.faults.latency.slow_us = (1_000, 300_000);
-            });
+            self.slow_node = Some(self.draw_node());
         }
+        self.slow_disks(0.0);
     }
 
     fn draw_node(&mut self) -> usize {
@@ -210,11 +217,15 @@ impl Run {
     }
 
     fn start_clients(&mut self) {
-        for number in 0..self.options.clients {
+        for number in 0..self.options.clients + self.options.replica_readers {
             let client = self.world.add_node(&format!("client{number}"), "clients");
             let (shared, options) = (Rc::clone(&self.shared), Rc::clone(&self.options));
             let sockets = self.sockets();
-            let habit = if number < self.options.readers { Habit::Reads } else { Habit::Works };
+            let habit = match number {
+                number if number < self.options.readers => Habit::Reads,
+                number if number < self.options.clients => Habit::Works,
+                _ => Habit::ReadsReplica,
+            };
             self.world.start(client, move |host| client::run(host, shared, options, sockets, habit));
             self.clients.push(client);
         }
@@ -224,6 +235,7 @@ impl Run {
         if self.world.is_running(self.nodes[index]) {
             return;
         }
+        self.seen.borrow_mut()[index].state = None;
         let (options, bugs) = (Rc::clone(&self.options), self.bugs);
         let (seen, complaints) = (Rc::clone(&self.seen), Rc::clone(&self.complaints));
         let place = Place::Member { index, members: Rc::clone(&self.addresses) };
@@ -287,8 +299,9 @@ impl Run {
         due.into_iter().for_each(|(_, undo)| self.undo(undo));
     }
 
-    fn undo(&self, undo: Undo) {
+    fn undo(&mut self, undo: Undo) {
         match undo {
+            Undo::SetBack(index, by_ms) => self.jump(index, -by_ms),
             Undo::Start(index) => self.start_node(index),
             Undo::Resume(index) => self.world.resume(self.nodes[index]),
             Undo::Heal(pairs) => pairs.into_iter().for_each(|(from, to)| self.world.heal(from, to)),
@@ -301,7 +314,7 @@ impl Run {
     }
 
     async fn strike(&mut self, fault: Fault) {
-        self.shared.borrow_mut().recorder.fault(self.world.now_ns(), fault.name(), BTreeMap::new());
+        self.shared.borrow_mut().book.recorder.fault(self.world.now_ns(), fault.name(), BTreeMap::new());
         let index = self.draw_node();
         match fault {
             Fault::Kill => self.end(index, false),
@@ -312,10 +325,7 @@ impl Run {
                     self.end(primary, loses_power);
                 }
             }
-            Fault::AllDown => {
-                self.await_writes().await;
-                (0..NODES).for_each(|index| self.end(index, true));
-            }
+            Fault::AllDown => self.end_all().await,
             Fault::Partition => self.part(index),
             Fault::OneWayCut => {
                 let other = (index + 1 + below(&mut self.rng, NODES as u64 - 1) as usize) % NODES;
@@ -328,18 +338,11 @@ impl Run {
                 let length = Duration::from_millis(between(&mut self.rng, 1, 3_000));
                 self.world.stall(self.nodes[index], self.nodes[other], length);
             }
-            Fault::Pause => {
-                let index = self.primary.filter(|_| chance(&mut self.rng, 600)).unwrap_or(index);
-                self.world.pause(self.nodes[index]);
-                self.plan(10, 3_000, Undo::Resume(index));
-            }
+            Fault::Pause => self.pause(index),
             Fault::ClockJump => {
                 let by_ms = between(&mut self.rng, 1, (self.jumps_left_ms / 2).max(1));
-                if self.jumps_left_ms >= by_ms {
-                    self.jumps_left_ms -= by_ms;
-                    let sign = if chance(&mut self.rng, 500) { 1 } else { -1 };
-                    self.world.jump_wall_clock(self.nodes[index], sign * by_ms.cast_signed() * 1_000);
-                }
+                let sign = if chance(&mut self.rng, 500) { 1 } else { -1 };
+                self.jump(index, sign * by_ms.cast_signed());
             }
             Fault::Reset => {
                 self.world.reset_random(Some(self.nodes[index]));
@@ -356,6 +359,12 @@ impl Run {
                 self.world.with_disk(self.nodes[index], |disk| disk.faults.write_error = 1.0);
                 self.plan(1, 20, Undo::Disk(index));
             }
+            Fault::CrashPoint => {
+                let index = self.primary.filter(|_| chance(&mut self.rng, 500)).unwrap_or(index);
+                let (name, visit) = draw_point(&mut self.rng);
+                let loses_power = chance(&mut self.rng, 500);
+                self.world.arm(self.nodes[index], name, visit, loses_power);
+            }
             Fault::ClockDrift | Fault::HalfPipeline | Fault::ClientTimeout | Fault::SlowDisk => {}
             Fault::RestartLoop
             | Fault::BitRot
@@ -365,15 +374,60 @@ impl Run {
         }
     }
 
-    /// Waits, mostly, until a majority is writing: what is lost then may be lost everywhere.
-    async fn await_writes(&mut self) {
-        if chance(&mut self.rng, 300) {
-            return;
+    /// A machine may also be suspended, and its clock be set back to before when it goes on.
+    fn pause(&mut self, index: usize) {
+        let index = self.primary.filter(|_| chance(&mut self.rng, 600)).unwrap_or(index);
+        self.world.pause(self.nodes[index]);
+        let length_ms = between(&mut self.rng, 10, 3_000);
+        self.undo.push((self.world.now_ns() + length_ms * 1_000_000, Undo::Resume(index)));
+        if self.options.has(Fault::ClockJump) && chance(&mut self.rng, 600) {
+            self.jump(index, -length_ms.cast_signed());
         }
+    }
+
+    /// Within what is left of the run's jumps.
+    fn jump(&mut self, index: usize, by_ms: i64) {
+        if by_ms.unsigned_abs() <= self.jumps_left_ms {
+            self.jumps_left_ms -= by_ms.unsigned_abs();
+            self.world.jump_wall_clock(self.nodes[index], by_ms * 1_000);
+        }
+    }
+
+    /// All lose their power at once, mostly while a majority is writing: what is lost then may be lost everywhere.
+    async fn end_all(&mut self) {
+        if chance(&mut self.rng, 700) {
+            let are_slow = chance(&mut self.rng, 500);
+            if are_slow {
+                self.slow_disks(1.0);
+            }
+            self.await_answer_while_writing(are_slow).await;
+            self.slow_disks(0.0);
+        }
+        (0..NODES).for_each(|index| self.end(index, true));
+    }
+
+    /// Every write takes long, or as long as before.
+    fn slow_disks(&self, chance: f64) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let is_slow = chance == 0.0 && self.slow_node == Some(index);
+            let (chance, slow_us) = if is_slow { (0.05, (1_000, 300_000)) } else { (chance, SLOW_WRITE_US) };
+            self.world.with_disk(*node, |disk| {
+                (disk.faults.latency.slow, disk.faults.latency.slow_us) = (chance, slow_us);
+            });
+        }
+    }
+
+    /// Waits until a majority is writing, and if asked for until somebody was answered meanwhile.
+    async fn await_answer_while_writing(&mut self, wants_answer: bool) {
+        let mut answered_before = None;
         for _ in 0..AIM_STEPS_MAX {
             let is_writing = |node: &&NodeId| self.world.with_disk(**node, |disk| disk.bytes_under_way() > 0);
-            if self.nodes.iter().filter(is_writing).count() > NODES / 2 {
-                return;
+            let answered = self.shared.borrow().book.answered;
+            match (self.nodes.iter().filter(is_writing).count() > NODES / 2, answered_before) {
+                (false, _) => answered_before = None,
+                (true, _) if !wants_answer => return,
+                (true, Some(before)) if answered > before => return,
+                (true, before) => answered_before = before.or(Some(answered)),
             }
             sleep(AIM_STEP).await;
         }
@@ -399,6 +453,11 @@ impl Run {
     /// Cuts a node off from the others, often the primary, and sometimes from the clients too.
     fn part(&mut self, index: usize) {
         let index = self.primary.filter(|_| chance(&mut self.rng, 500)).unwrap_or(index);
+        if self.options.has(Fault::ClockJump) && chance(&mut self.rng, 600) {
+            // While it may still think that it leads its clock is set back.
+            let by_ms = between(&mut self.rng, 200, 2_000).cast_signed();
+            self.plan(50, 500, Undo::SetBack(index, by_ms));
+        }
         let node = self.nodes[index];
         let mut others: Vec<NodeId> = self.nodes.iter().copied().filter(|other| *other != node).collect();
         if chance(&mut self.rng, 300) {
@@ -420,32 +479,36 @@ impl Run {
             let shard = node.shard.borrow();
             let state = shard.state().clone();
             let before = self.seen.borrow_mut()[index].state.replace(state.clone());
-            let mut reach = |what| *self.reached.entry(what).or_default() += 1;
             match (&before, &state) {
-                (Some(State::Frozen), State::Following) => reach("frozen, then all was committed"),
-                (Some(State::Frozen), State::Replaying) => reach("frozen, then rebuilt"),
-                (Some(State::Leading), State::Replaying) => reach("deposed, then rebuilt"),
-                (Some(State::Leading), State::Frozen) => reach("deposed and frozen"),
-                (Some(State::Leading), State::Following) => reach("deposed with nothing under way"),
+                (Some(State::Frozen), State::Following) => self.reach("frozen, then all was committed"),
+                (Some(State::Frozen), State::Replaying) => self.reach("frozen, then rebuilt"),
+                (Some(State::Leading), State::Replaying) => self.reach("deposed, then rebuilt"),
+                (Some(State::Leading), State::Frozen) => self.reach("deposed and frozen"),
+                (Some(State::Leading), State::Following) => self.reach("deposed with nothing under way"),
                 _ => {}
+            }
+            let Some(replica) = shard.replica() else { continue };
+            if replica.role() == Role::Primary
+                && self.leaders.insert(replica.term().0, index).is_some_and(|other| other != index)
+            {
+                self.complain(format!("two leaders in term {}", replica.term().0));
             }
             if state != State::Leading {
                 continue;
             }
-            let replica = shard.replica().expect("who leads has a replica");
             let now_ns = node.clock.monotonic_ns();
             if !replica.lease_valid(now_ns) && shard.is_withholding() {
-                reach("no lease, with replies withheld");
+                self.reach("no lease, with replies withheld");
             }
-            let term = replica.term().0;
             if before != Some(State::Leading) {
-                reach("took up leadership");
+                self.reach("took up leadership");
                 self.primary = Some(index);
             }
-            if self.primaries.insert(term, index).is_some_and(|other| other != index) {
-                self.complain(format!("two primaries in term {term}"));
-            }
         }
+    }
+
+    fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
     }
 
     async fn heal(&mut self) {
@@ -453,6 +516,7 @@ impl Run {
         self.undo.clear();
         for index in 0..NODES {
             self.world.resume(self.nodes[index]);
+            self.world.disarm(self.nodes[index]);
             self.undo(Undo::Disk(index));
             self.world.with_disk(self.nodes[index], |disk| disk.faults.latency.slow = 0.0);
             self.start_node(index);
@@ -522,9 +586,9 @@ async fn read_finally(host: &Host, shared: &SharedRef, sockets: &[SocketAddr]) -
             {
                 continue;
             }
-            let calls = shared.borrow().workloads.final_reads();
+            let calls = shared.borrow().book.workloads.final_reads();
             let began_ns = now_ns();
-            shared.borrow_mut().recorder.begin_final_read(began_ns);
+            shared.borrow_mut().book.recorder.begin_final_read(began_ns);
             let reading = client::read_all(host, shared, *socket, calls);
             match timeout(Duration::from_secs(FINAL_READ_S_MAX), reading).await {
                 Ok(Ok(())) => return Ok(()),

@@ -52,9 +52,11 @@ async fn at_rest(run: &mut Run, fault: Fault) {
 fn draw_place(run: &mut Run) -> Option<(String, u64)> {
     let names = run.world.with_disk(run.node, |disk| disk.names());
     let segments: Vec<&String> = names.iter().filter(|name| name.starts_with("data/log-")).collect();
+    let snapshots: Vec<&String> = names.iter().filter(|name| name.ends_with(".rdb")).collect();
     let name = match below(&mut run.rng, 100) {
         0..5 => format!("data/{IDENTITY_FILE}"),
         5..20 => VOTE.to_string(),
+        20..50 if !snapshots.is_empty() => (*pick(&mut run.rng, &snapshots)).clone(),
         _ if segments.is_empty() => return None,
         _ => (*pick(&mut run.rng, &segments)).clone(),
     };

@@ -5,12 +5,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ramkeep_engine::NodeFacts;
 use ramkeep_engine::config::Config;
 use ramkeep_engine::time::Now;
 use ramkeep_log::Mutants;
 use ramkeep_net::Host;
+use ramkeep_net::simdisk::Faults;
 use ramkeep_server::founding::FoundingError;
 use ramkeep_server::node::Node;
 use ramkeep_server::start;
@@ -31,7 +34,22 @@ pub struct Bugs {
     pub shard: Option<ramkeep_shard::Mutant>,
     /// Segments are made without a sync of their directory.
     pub is_directory_sync_forgotten: bool,
+    /// Snapshots are not synced before the log below them is cut.
+    pub is_snapshot_sync_forgotten: bool,
+    /// Something that differs from run to run gets into the simulation.
+    pub is_chance_leaked: bool,
 }
+
+impl Bugs {
+    /// Those of them that the disk has.
+    pub(super) fn set_up_disk(&self, faults: &mut Faults) {
+        faults.is_directory_sync_forgotten = self.is_directory_sync_forgotten;
+        faults.unsynced_prefix = self.is_snapshot_sync_forgotten.then_some("data/snapshot-");
+    }
+}
+
+/// Counts starts of nodes over all runs of the process: what no simulation may depend on.
+static LEAK: AtomicU64 = AtomicU64::new(0);
 
 /// Why the node's process ended without being told to.
 pub enum End {
@@ -39,6 +57,13 @@ pub enum End {
     Disk(String),
     /// Its data are not what it wrote: it will not start.
     Damage(String),
+}
+
+impl End {
+    pub fn why(&self) -> &str {
+        let (End::Disk(why) | End::Damage(why)) = self;
+        why
+    }
 }
 
 impl From<start::StartError> for End {
@@ -96,6 +121,9 @@ pub async fn serve(
     place: Place,
     built: impl FnOnce(&Rc<Node>),
 ) -> Result<(), End> {
+    if bugs.is_chance_leaked {
+        ramkeep_net::sleep(Duration::from_micros(LEAK.fetch_add(1, Ordering::Relaxed))).await;
+    }
     let mut config = Config::new();
     let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).to_string();
     let snapshot_log_bytes = options.snapshot_log_bytes.to_string();

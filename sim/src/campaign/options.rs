@@ -54,6 +54,8 @@ pub enum Fault {
     SyncError,
     /// One write is cut short with an error.
     TornWrite,
+    /// A process or a machine ends at a named place of the code.
+    CrashPoint,
     /// The primary's process ends.
     PrimaryKill,
     /// All machines lose their power at once.
@@ -90,6 +92,7 @@ impl Fault {
         Fault::DiskFull,
         Fault::SyncError,
         Fault::TornWrite,
+        Fault::CrashPoint,
     ];
 
     pub const CLUSTER: &[Fault] = &[
@@ -110,6 +113,7 @@ impl Fault {
         Fault::DiskFull,
         Fault::SyncError,
         Fault::TornWrite,
+        Fault::CrashPoint,
     ];
 
     pub const DETECTED: &[Fault] =
@@ -129,6 +133,7 @@ impl Fault {
             Fault::DiskFull => "disk-full",
             Fault::SyncError => "sync-error",
             Fault::TornWrite => "torn-write",
+            Fault::CrashPoint => "crash-point",
             Fault::PrimaryKill => "primary-kill",
             Fault::AllDown => "all-down",
             Fault::Partition => "partition",
@@ -182,6 +187,10 @@ pub struct Options {
     pub wander_per_mille: u32,
     /// The first so many clients only read, one call at a time, and stay where they are answered.
     pub readers: u32,
+    /// Of a thousand pipelines, in how many a client asks once more behind them when no reply comes.
+    pub nudge_per_mille: u32,
+    /// Besides the clients, so many read at replicas.
+    pub replica_readers: u32,
     pub faults: Vec<FaultRate>,
     pub segment_bytes: u64,
     /// Growth of the log after which a snapshot is made; 0: never.
@@ -207,6 +216,7 @@ const STREAM_DISK: u64 = 3;
 const STREAM_NETWORK: u64 = 4;
 const STREAM_CLOCK: u64 = 5;
 const STREAM_SNAPSHOTS: u64 = 6;
+const STREAM_LISTS: u64 = 7;
 
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -228,7 +238,8 @@ impl Options {
         let drift_ppm = between(clock, 0, 2 * drift_ppm_max) as i64 - drift_ppm_max as i64;
         let slowest_us = *pick(disk, &[200, 2_000, 20_000]);
         let farthest_us = *pick(network, &[100, 1_000, 30_000]);
-        let mix = draw_mix(workload);
+        let lists = &mut stream(seed, STREAM_LISTS);
+        let mix = draw_mix(workload, lists);
         let clients = between(workload, 2, 12) as u32;
         let pipeline_depth_max = *pick(workload, &[1, 1, 2, 4, 16]);
         // Most runs are calm, so that many fit in a second; a few press hard.
@@ -246,6 +257,8 @@ impl Options {
             client_timeout_ms: *pick(workload, &[200, 1_000, 5_000]),
             wander_per_mille: *pick(workload, &[0, 30, 200]),
             readers: *pick(workload, if purpose == Purpose::Cluster { &[0, 2, 4] } else { &[0] }),
+            replica_readers: *pick(lists, if purpose == Purpose::Cluster { &[0, 1, 2] } else { &[0] }),
+            nudge_per_mille: *pick(lists, &[0, 300, 1_000]),
             clock_jump_ms_total_max: if has(Fault::ClockJump) { jump_ms } else { 0 },
             clock_drift_ppm: if has(Fault::ClockDrift) { drift_ppm } else { 0 },
             faults,
@@ -300,7 +313,9 @@ fn draw_faults(rng: &mut ChaCha8Rng, purpose: Purpose) -> Vec<FaultRate> {
     faults
 }
 
-fn draw_mix(rng: &mut ChaCha8Rng) -> Mix {
+fn draw_mix(rng: &mut ChaCha8Rng, lists: &mut ChaCha8Rng) -> Mix {
+    let mut weight_of_lists = || if below(lists, 3) == 0 { 0 } else { between(lists, 1, 10) as u32 };
+    let [append, bank, scan] = [weight_of_lists(), weight_of_lists(), weight_of_lists()];
     let mut weight = || if below(rng, 4) == 0 { 0 } else { between(rng, 1, 10) as u32 };
     let [mut register, counter, hash, transaction, expiry] =
         [weight(), weight(), weight(), weight(), weight()];
@@ -313,6 +328,9 @@ fn draw_mix(rng: &mut ChaCha8Rng) -> Mix {
         hash,
         transaction,
         expiry,
+        append,
+        bank,
+        scan,
         echo_per_mille: *pick(rng, &[0, 20, 100]),
         keys: *pick(rng, &[1, 3, 10]),
         ttl_ms_max: *pick(rng, &[20, 300, 3_000]),
@@ -331,11 +349,13 @@ impl fmt::Display for Options {
         let mix = &self.mix;
         write!(f, " mix=reg:{},ctr:{},hash:{}", mix.register, mix.counter, mix.hash)?;
         write!(f, ",txn:{},exp:{},echo:{}", mix.transaction, mix.expiry, mix.echo_per_mille)?;
+        write!(f, ",lst:{},bank:{},scan:{}", mix.append, mix.bank, mix.scan)?;
         write!(f, " keys={} ttl_ms_max={} clients={}", mix.keys, mix.ttl_ms_max, self.clients)?;
         write!(f, " depth_max={} calls_per_s={}", self.pipeline_depth_max, self.calls_per_s)?;
         write!(f, " think_us={} padded={}", self.think_us, mix.padded_per_mille)?;
         write!(f, " client_timeout_ms={} wander={}", self.client_timeout_ms, self.wander_per_mille)?;
-        write!(f, " readers={}", self.readers)?;
+        write!(f, " readers={} replica_readers={}", self.readers, self.replica_readers)?;
+        write!(f, " nudge={}", self.nudge_per_mille)?;
         write!(f, " segment_bytes={} sector_bytes={}", self.segment_bytes, self.sector_bytes)?;
         write!(f, " snapshot_log_bytes={}", self.snapshot_log_bytes)?;
         write!(f, " network_us={} disk_us={}", self.network_latency_us, self.disk_latency_us)?;

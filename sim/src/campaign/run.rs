@@ -11,7 +11,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ramkeep_net::{Host, NodeId, World, WorldOptions, simulate, sleep, timeout};
+use ramkeep_net::{
+    Host, NodeId, PointCounts, WRITTEN_NOT_SYNCED, World, WorldOptions, simulate, sleep, timeout,
+};
+use ramkeep_server::point;
 use rand_chacha::ChaCha8Rng;
 
 use super::client::{self, Shared, SharedRef};
@@ -20,7 +23,8 @@ use super::node::{Bugs, End, PORT, Place, serve};
 use super::options::{Fault, Options, Purpose};
 use crate::checker::{Report, check};
 use crate::history::{ClockKind, Header, History, Recorder, Source, VERSION};
-use crate::random::{between, chance};
+use crate::random::{between, chance, pick};
+use crate::session::Book;
 use crate::workload::Workloads;
 
 /// After the last fault the node must serve within this.
@@ -48,6 +52,8 @@ pub struct Verdict {
     pub may_lose: bool,
     /// Rare states that the run has been in, and how often.
     pub reached: BTreeMap<&'static str, u64>,
+    /// Named places of the code that processes came to, and ended at.
+    pub points: BTreeMap<&'static str, PointCounts>,
 }
 
 impl Verdict {
@@ -69,7 +75,7 @@ pub fn run(options: &Options, bugs: Bugs) -> Verdict {
         let run = Run::new(world, drawn, bugs);
         run.play().await
     });
-    let Outcome { history, faults, complaints, detected, trace_hash, answered } = outcome;
+    let Outcome { history, faults, complaints, detected, trace_hash, answered, points } = outcome;
     let report = check(&history, &options.limits());
     let may_lose = options.has(Fault::LyingSync);
     Verdict {
@@ -82,6 +88,7 @@ pub fn run(options: &Options, bugs: Bugs) -> Verdict {
         faults,
         may_lose,
         reached: BTreeMap::new(),
+        points,
     }
 }
 
@@ -92,6 +99,7 @@ struct Outcome {
     detected: Option<String>,
     trace_hash: u64,
     answered: u64,
+    points: BTreeMap<&'static str, PointCounts>,
 }
 
 /// What the node's process says of itself.
@@ -132,10 +140,8 @@ impl Run {
         let clock = world.clone();
         let shared = Shared {
             now_ns: Box::new(move || clock.now_ns()),
-            recorder: Recorder::new(header),
-            workloads: Workloads::new(options.mix),
+            book: Book::new(Recorder::new(header), Workloads::new(options.mix)),
             is_over: false,
-            answered: 0,
         };
         let rng = world.rng("faults");
         let jumps_left_ms = options.clock_jump_ms_total_max.cast_signed();
@@ -174,6 +180,7 @@ impl Run {
             self.final_read().await;
         }
         let trace_hash = self.world.trace().hash();
+        let points = self.world.points();
         self.world.kill(self.node);
         let (shared, told) = (Rc::clone(&self.shared), Rc::clone(&self.told));
         drop(self);
@@ -181,10 +188,10 @@ impl Run {
         let Ok(shared) = Rc::try_unwrap(shared) else { unreachable!("every client has ended") };
         let shared = shared.into_inner();
         let told = told.take();
-        let answered = shared.answered;
-        let (history, faults) = shared.recorder.end();
+        let answered = shared.book.answered;
+        let (history, faults) = shared.book.recorder.end();
         let (complaints, detected) = (told.complaints, told.refusal);
-        Outcome { history, faults, complaints, detected, trace_hash, answered }
+        Outcome { history, faults, complaints, detected, trace_hash, answered, points }
     }
 
     fn complain(&self, text: impl Into<String>) {
@@ -214,7 +221,7 @@ impl Run {
         });
         self.world.with_disk(self.node, |disk| {
             disk.faults.latency.sync_us = (options.disk_latency_us.low, options.disk_latency_us.high);
-            disk.faults.is_directory_sync_forgotten = self.bugs.is_directory_sync_forgotten;
+            self.bugs.set_up_disk(&mut disk.faults);
             disk.faults.write_back = f64::from(options.sectors_kept_per_mille) / 2_000.0;
             if options.has(Fault::SlowDisk) {
                 disk.faults.latency.slow = 0.02;
@@ -283,7 +290,7 @@ impl Run {
     }
 
     async fn strike(&mut self, fault: Fault) {
-        self.shared.borrow_mut().recorder.fault(self.world.now_ns(), fault.name(), BTreeMap::new());
+        self.shared.borrow_mut().book.recorder.fault(self.world.now_ns(), fault.name(), BTreeMap::new());
         match fault {
             Fault::Kill => self.restart(false, 300).await,
             Fault::PowerLoss => self.restart(true, 300).await,
@@ -312,6 +319,11 @@ impl Run {
             }
             Fault::SyncError => self.fail_disk(|faults, rate| faults.sync_error = rate).await,
             Fault::TornWrite => self.fail_disk(|faults, rate| faults.write_error = rate).await,
+            Fault::CrashPoint => {
+                let (name, visit) = draw_point(&mut self.rng);
+                let loses_power = chance(&mut self.rng, 500);
+                self.world.arm(self.node, name, visit, loses_power);
+            }
             Fault::ClockDrift | Fault::HalfPipeline | Fault::ClientTimeout | Fault::SlowDisk => {}
             Fault::PrimaryKill
             | Fault::AllDown
@@ -361,6 +373,7 @@ impl Run {
 
     fn heal(&self) {
         self.world.heal_all();
+        self.world.disarm(self.node);
         self.world.with_disk(self.node, |disk| {
             disk.set_capacity(1 << 30);
             disk.faults.latency.slow = 0.0;
@@ -395,6 +408,17 @@ impl Run {
     }
 }
 
+/// A named place of the code, and at which visit of it the process is to end.
+pub(super) fn draw_point(rng: &mut ChaCha8Rng) -> (&'static str, u32) {
+    let names: Vec<&'static str> = crash_points().collect();
+    (*pick(rng, &names), between(rng, 1, 3) as u32)
+}
+
+/// Every named place at which a process may be made to end.
+pub fn crash_points() -> impl Iterator<Item = &'static str> {
+    point::ALL.iter().copied().chain([WRITTEN_NOT_SYNCED])
+}
+
 /// Waits until the node serves, reads every key, and has the node rebuild its data from its log.
 async fn read_finally(host: &Host, shared: &SharedRef, address: SocketAddr) -> Result<(), String> {
     let now_ns = || (shared.borrow().now_ns)();
@@ -405,9 +429,9 @@ async fn read_finally(host: &Host, shared: &SharedRef, address: SocketAddr) -> R
         }
         sleep(Duration::from_millis(50)).await;
     }
-    let calls = shared.borrow().workloads.final_reads();
+    let calls = shared.borrow().book.workloads.final_reads();
     let began_ns = now_ns();
-    shared.borrow_mut().recorder.begin_final_read(began_ns);
+    shared.borrow_mut().book.recorder.begin_final_read(began_ns);
     let reading = client::read_all(host, shared, address, calls);
     let reading = timeout(Duration::from_secs(FINAL_READ_S_MAX), reading).await;
     let reading = reading.map_err(|_| "the final read is not answered".to_string())?;

@@ -41,7 +41,17 @@ const OVERFLOW: &str = "ERR increment or decrement would overflow";
 pub fn is_read(command: &str) -> bool {
     matches!(
         command,
-        "GET" | "EXISTS" | "STRLEN" | "HGET" | "HGETALL" | "HLEN" | "HEXISTS" | "TTL" | "PTTL" | "WATCH"
+        "GET"
+            | "MGET"
+            | "EXISTS"
+            | "STRLEN"
+            | "HGET"
+            | "HGETALL"
+            | "HLEN"
+            | "HEXISTS"
+            | "TTL"
+            | "PTTL"
+            | "WATCH"
     )
 }
 

@@ -63,6 +63,11 @@ impl Model for TransactionModel {
                 true
             }
             "TXN" => transaction(&mut after, attempt)?,
+            "MGET" => {
+                let values = operation.args.iter().map(|key| after.run("GET", key, &[]));
+                let values = Value::Array(values.collect::<Result<_, _>>()?);
+                attempt.result.is_none_or(|answered| *answered == values)
+            }
             command => {
                 let key = operation.key.as_deref().ok_or(ModelError::Arguments(operation.id))?;
                 let result = after.run(command, key, &operation.args)?;
