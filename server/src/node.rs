@@ -109,9 +109,9 @@ impl Node {
     /// One call into the shard; what it wants done is done before this returns.
     pub fn with_shard<R>(self: &Rc<Node>, call: impl FnOnce(&mut Shard, Now, &mut Vec<Output>) -> R) -> R {
         let mut outputs = std::mem::take(&mut *self.scratch.borrow_mut());
-        let (result, is_open) = {
+        let (result, is_open, has_stepped_down) = {
             let mut shard = self.shard.borrow_mut();
-            let applied = shard.applied();
+            let (applied, led) = (shard.applied(), shard.is_leading());
             let result = call(&mut shard, self.now(), &mut outputs);
             if shard.applied() != applied {
                 self.host.point(point::ENTRIES_APPLIED);
@@ -120,7 +120,7 @@ impl Node {
                 // By a clock read again: the process may have stood still since.
                 shard.confirm(self.now(), &mut outputs);
             }
-            (result, shard.has_open_turn())
+            (result, shard.has_open_turn(), led && !shard.is_leading())
         };
         if is_open {
             self.turn_wanted.set();
@@ -128,6 +128,10 @@ impl Node {
         self.outputs.borrow_mut().extend(outputs.drain(..));
         *self.scratch.borrow_mut() = outputs;
         self.carry_out();
+        if has_stepped_down {
+            // At once: what a client says meanwhile would end its connection.
+            self.send_carried_away();
+        }
         result
     }
 
