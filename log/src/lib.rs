@@ -12,6 +12,7 @@ mod frame;
 mod hard_state;
 mod identity;
 mod inspect;
+mod membership;
 mod message;
 mod mutant;
 mod recovery;
@@ -24,6 +25,7 @@ pub use frame::{FRAME_HEAD_BYTES, Frame, FrameError, FrameKind};
 pub use hard_state::{HardState, HardStateError, VOTE_FILE_SLOTS};
 pub use identity::{Identity, IdentityError};
 pub use inspect::{Inspected, Inspector, Verdict};
+pub use membership::{ChangeRefused, Member, Membership, MembershipError};
 pub use message::{Message, MessageError};
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
@@ -31,7 +33,7 @@ pub use mutant::Mutants;
 pub use recovery::{
     Recovered, Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Report, SegmentFile, Tail,
 };
-pub use replica::{FenceReason, Follower, Options, OptionsError, Output, Refused, Replica, Role};
+pub use replica::{FenceReason, Follower, Newcomer, Options, OptionsError, Output, Refused, Replica, Role};
 pub use segment::{Layout, SEGMENT_FORMAT_VERSION, SegmentError, SegmentHead};
 pub use types::{CommittedEntry, Entry, EntryKind, LogOffset, NodeId, Position, ShardId, Term, Uuid};
 pub use writer::{Writer, Written};

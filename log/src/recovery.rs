@@ -21,10 +21,11 @@ use bytes::Bytes;
 
 use crate::frame::{FRAME_HEAD_BYTES, Frame, FrameError};
 use crate::hard_state::HardState;
+use crate::membership::{Membership, MembershipError};
 use crate::mutant::Mutants;
 use crate::replica::Places;
 use crate::segment::{Layout, SegmentError, SegmentHead};
-use crate::types::{CommittedEntry, Entry, LogOffset, NodeId, Position, Term};
+use crate::types::{CommittedEntry, Entry, EntryKind, LogOffset, NodeId, Position, Term};
 
 /// Bytes asked for at once.
 const READ_BYTES: u64 = 1 << 20;
@@ -125,6 +126,14 @@ pub enum RecoveryError {
         /// Where the log goes on.
         first: Position,
     },
+    /// A committed change of members cannot be read.
+    #[error("the change of members at position {position}: {error}", position = .position.0)]
+    Members {
+        /// Where it stands.
+        position: Position,
+        /// What is wrong with it.
+        error: MembershipError,
+    },
     /// Sizes that cannot be.
     #[error("impossible sector or segment size")]
     Layout,
@@ -199,6 +208,8 @@ pub struct Recovered {
     pub last: Position,
     /// First position of each stretch of one term.
     pub terms: Vec<(Position, Term)>,
+    /// The members as of `applied`, if any entry given out changed them.
+    pub members: Option<Membership>,
     /// All entries after `applied`.
     pub unapplied: Vec<Entry>,
     pub(crate) places: Places,
@@ -267,6 +278,7 @@ struct Replay {
     /// First position of each stretch of one term; before them the position before the log's first entry.
     terms: Vec<(Position, Term)>,
     places: Places,
+    members: Option<Membership>,
 }
 
 impl Recovery {
@@ -292,6 +304,7 @@ impl Recovery {
                 unsure: VecDeque::new(),
                 terms: vec![options.base],
                 places: Places::default(),
+                members: None,
             },
             options,
             files,
@@ -414,6 +427,7 @@ impl Recovery {
             applied: replay.applied,
             last,
             terms: replay.terms,
+            members: replay.members,
             unapplied: replay.held.into_iter().map(own).collect(),
             places: replay.places,
             tail: Tail {
@@ -579,7 +593,7 @@ impl Recovery {
             match found {
                 Ok(frame) => {
                     let payload = self.loaded.slice(at + FRAME_HEAD_BYTES..at + frame.length as usize);
-                    self.replay.take(&layout, &frame, payload, entries);
+                    self.replay.take(&layout, &frame, payload, entries)?;
                     self.report.frames += 1;
                     at += frame.stride();
                 }
@@ -774,7 +788,13 @@ impl Replay {
         Ok(())
     }
 
-    fn take(&mut self, layout: &Layout, frame: &Frame, payload: Bytes, entries: &mut Vec<CommittedEntry>) {
+    fn take(
+        &mut self,
+        layout: &Layout,
+        frame: &Frame,
+        payload: Bytes,
+        entries: &mut Vec<CommittedEntry>,
+    ) -> Result<(), RecoveryError> {
         if frame.watermark > self.watermark {
             self.watermark = frame.watermark;
             self.at_watermark = (self.before, self.last);
@@ -789,9 +809,15 @@ impl Replay {
             self.append(entry);
         }
         while let Some(entry) = self.held.pop_front_if(|entry| entry.position <= self.committed) {
-            self.applied = entry.position;
+            let position = entry.position;
+            self.applied = position;
+            if entry.kind == EntryKind::ConfChange && entry.origin_term == entry.term {
+                let members = Membership::decode(&entry.payload);
+                self.members = Some(members.map_err(|error| RecoveryError::Members { position, error })?);
+            }
             entries.push(entry.into_committed());
         }
+        Ok(())
     }
 
     fn append(&mut self, entry: Entry) {

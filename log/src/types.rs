@@ -108,9 +108,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The entry as appliers see it: without its payload where the origin's term does not match.
+    /// The entry as appliers see it: without its payload where the origin's term does not match, or where it is a change
+    /// of members, which is none of theirs.
     pub fn into_committed(self) -> CommittedEntry {
-        let genuine = self.origin_term == self.term;
+        let genuine = self.origin_term == self.term && self.kind == EntryKind::Normal;
         let payload = if genuine { self.payload } else { Bytes::new() };
         CommittedEntry { position: self.position, term: self.term, payload }
     }

@@ -198,6 +198,60 @@ fn a_voter_behind_the_cut_of_a_new_primary_is_fed_from_its_log_where_a_snapshot_
     assert_eq!(cluster.node(lagging).payloads().len(), 90);
 }
 
+#[test]
+fn a_voter_without_its_disk_is_replaced_and_then_the_others_may_fail_one_after_another() {
+    for seed in [4, 5] {
+        let mut cluster = Cluster::new(3, seed);
+        let primary = cluster.elect().unwrap();
+        let lost = *cluster.voters.iter().find(|it| **it != primary).unwrap();
+        fill(&mut cluster, 60);
+        cluster.node(primary).snapshot();
+        cluster.wipe(lost);
+        fill(&mut cluster, 20);
+        cluster.ticks(60).unwrap();
+        let members = cluster.node(primary).replica.members().clone();
+        let new = NodeId::of(lost.node(), 2);
+        assert!(members.is_voter(new) && members.is_retired(lost) && !members.is_joint());
+        assert_eq!(members.voters().len(), 3);
+        assert_eq!(cluster.node(new).payloads().len(), 80);
+        for gone in cluster.voters.clone() {
+            if gone != new {
+                cluster.stop(gone).unwrap().kill(true);
+                cluster.elect().unwrap();
+                assert_eq!(cluster.node(new).payloads().len(), 80);
+                cluster.start(gone).unwrap();
+                cluster.ticks(60).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_voter_that_is_heard_is_not_replaced_and_a_change_needs_the_others() {
+    let mut cluster = Cluster::new(3, 8);
+    let primary = cluster.elect().unwrap();
+    let others: Vec<NodeId> = cluster.voters.iter().copied().filter(|it| *it != primary).collect();
+    cluster.ticks(2).unwrap();
+    let now_ns = cluster.now_ns;
+    let newcomer = |node: NodeId| Newcomer {
+        number: node.node(),
+        directory: Uuid([8; 16]),
+        described: Member::default(),
+    };
+    let ask = |cluster: &mut Cluster, node: NodeId, now_ns| {
+        cluster.node(primary).replica.admit(&newcomer(node), now_ns)
+    };
+    assert_eq!(ask(&mut cluster, others[0], now_ns), Err(ChangeRefused::Alive));
+    assert_eq!(ask(&mut cluster, primary, now_ns), Err(ChangeRefused::Alive));
+    assert_eq!(ask(&mut cluster, id(9), now_ns), Err(ChangeRefused::Unknown));
+    let later_ns = now_ns + 600_000_000;
+    assert_eq!(ask(&mut cluster, others[0], later_ns), Err(ChangeRefused::Unhealthy));
+    let follower = cluster.node(others[0]);
+    assert_eq!(follower.replica.admit(&newcomer(others[1]), later_ns), Err(ChangeRefused::NotPrimary));
+    assert_eq!(cluster.node(primary).replica.remove_member(others[0], now_ns), Err(ChangeRefused::TooFew));
+    assert_eq!(cluster.node(primary).replica.remove_member(primary, now_ns), Err(ChangeRefused::IsPrimary));
+}
+
 /// Like [`fill`], while nobody gets a snapshot.
 fn fill_without_fetch(cluster: &mut Cluster, count: u32) {
     let primary = cluster.primary().unwrap();
@@ -275,20 +329,40 @@ fn life(seed: u64, mutants: Mutants) -> Result<(Reached, Vec<String>), String> {
             cluster.start(voter)?;
         }
         let now_ns = cluster.now_ns;
-        cluster.node(voter).slow_disk = false;
-        cluster.node(voter).sync(now_ns);
+        if let Some(node) = cluster.nodes.get_mut(&voter) {
+            node.slow_disk = false;
+            node.sync(now_ns);
+        }
     }
-    cluster.ticks(80)?;
+    cluster.ticks(160)?;
     let primary = cluster.elect()?;
+    let members = cluster.node(primary).replica.members().clone();
+    if members.is_joint() || !cluster.voters.iter().all(|voter| members.is_voter(*voter)) {
+        return Err(format!("a change of members does not come to its end: {members:?}"));
+    }
     let position =
         cluster.node(primary).replica.propose(b"the end".to_vec()).map_err(|error| error.to_string())?;
     cluster.ticks(20)?;
     for (id, node) in &cluster.nodes {
         if node.replica.committed() < position {
-            return Err(format!("{id:?} does not catch up"));
+            let (role, last, base) = (node.replica.role(), node.replica.last(), node.replica.base());
+            let (committed, snapshot, wants) = (node.replica.committed(), node.disk.snapshot, node.wants);
+            return Err(format!(
+                "{id:?} ({role:?}) does not catch up with {position:?}: {base:?} {committed:?} {last:?} {snapshot:?} \
+                 {wants:?}, primary {primary:?}, its base {:?}, snapshot {:?}, {:?}, {:?}",
+                cluster.nodes[&primary].replica.base(),
+                cluster.nodes[&primary].disk.snapshot,
+                cluster.nodes[&primary].replica.followers(),
+                cluster.nodes[&primary].replica.members().voters(),
+            ));
         }
     }
-    Ok((Reached { committed: cluster.history.len(), installed: cluster.installed }, cluster.trace))
+    let reached = Reached {
+        committed: cluster.history.len(),
+        installed: cluster.installed,
+        replaced: cluster.replaced,
+    };
+    Ok((reached, cluster.trace))
 }
 
 /// What was reached in a life.
@@ -296,6 +370,7 @@ fn life(seed: u64, mutants: Mutants) -> Result<(Reached, Vec<String>), String> {
 struct Reached {
     committed: usize,
     installed: usize,
+    replaced: usize,
 }
 
 #[test]
@@ -306,9 +381,10 @@ fn committed_entries_survive_every_life() {
             life(seed, Mutants::default()).unwrap_or_else(|lost| panic!("seed {seed}: {lost}"));
         all.committed += reached.committed;
         all.installed += reached.installed;
+        all.replaced += reached.replaced;
     }
     println!("{all:?}");
-    assert!(all.committed > 3000 && all.installed > 30, "too little happened: {all:?}");
+    assert!(all.committed > 3000 && all.installed > 30 && all.replaced > 30, "too little happened: {all:?}");
 }
 
 #[test]

@@ -107,6 +107,7 @@ struct Fields {
     term: Option<u64>,
     shard_ms: Option<i64>,
     hash_key: Option<[u64; 2]>,
+    members: Vec<u8>,
     keys: Option<u64>,
     digest: Option<u128>,
 }
@@ -159,6 +160,7 @@ impl Loader {
             term: self.head.term?,
             shard_ms: self.head.shard_ms?,
             hash_key: HashKey(self.head.hash_key?),
+            members: self.head.members.clone(),
         })
     }
 
@@ -428,12 +430,21 @@ impl Fields {
                 let key = hexadecimal(text()?).ok_or(BAD)?;
                 self.hash_key = Some([(key >> 64) as u64, key as u64]);
             }
+            field::MEMBERS => self.members = digits(text()?).ok_or(BAD)?,
             field::KEYS => self.keys = Some(text()?.parse().map_err(|_| BAD)?),
             field::DIGEST => self.digest = Some(hexadecimal(text()?).ok_or(BAD)?),
             _ => {}
         }
         Ok(())
     }
+}
+
+/// Bytes, two hexadecimal digits each.
+fn digits(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    let byte = |[high, low]: &[u8; 2]| Some((value(*high)? * 16 + value(*low)?) as u8);
+    pairs.iter().map(byte).collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty())
 }
 
 /// 32 hexadecimal digits.

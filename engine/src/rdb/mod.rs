@@ -97,6 +97,8 @@ pub struct Head {
     /// Shard time at that position, in milliseconds since 1970.
     pub shard_ms: i64,
     pub hash_key: HashKey,
+    /// Who kept the shard's log at that position, as `ramkeep-log` writes it; empty for a node that was alone.
+    pub members: Vec<u8>,
 }
 
 /// What stands at the end of a snapshot of ours.
@@ -115,6 +117,7 @@ mod field {
     pub const TERM: &str = "ramkeep-term";
     pub const SHARD_MS: &str = "ramkeep-shard-ms";
     pub const HASH_KEY: &str = "ramkeep-hash-key";
+    pub const MEMBERS: &str = "ramkeep-members";
     pub const KEYS: &str = "ramkeep-keys";
     pub const DIGEST: &str = "ramkeep-digest";
 }

@@ -19,6 +19,7 @@ fn head() -> Head {
         term: 9,
         shard_ms: -5,
         hash_key: HashKey([u64::MAX, 1]),
+        members: vec![1, 0xfe],
     }
 }
 

@@ -92,6 +92,9 @@ impl Writer {
             writer.aux(field::SHARD_MS, head.shard_ms.to_string().as_bytes());
             let key = head.hash_key.0.map(u64::to_be_bytes).concat();
             writer.aux(field::HASH_KEY, hexadecimal(&key).as_bytes());
+            if !head.members.is_empty() {
+                writer.aux(field::MEMBERS, hexadecimal(&head.members).as_bytes());
+            }
         }
         writer
     }

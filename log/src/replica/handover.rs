@@ -12,7 +12,7 @@ use crate::hard_state::HardState;
 use crate::types::{NodeId, Position};
 
 /// A voter further behind is no heir: what it lacks could not be sent within the time that a transfer has.
-const HEIR_LAG_POSITIONS: u64 = 1024;
+pub(super) const HEIR_LAG_POSITIONS: u64 = 1024;
 
 /// What a primary knows of another voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Replica {
             node: NodeId(*id),
             matched: Position(progress.matched),
             heard_ns: self.heard_ns.get(&NodeId(*id)).copied(),
-            is_log_only: self.options.log_only.contains(&NodeId(*id)),
+            is_log_only: self.is_log_only(NodeId(*id)),
         };
         let mut followers: Vec<Follower> = self.raw.raft.prs().iter().map(of).collect();
         followers.retain(|follower| follower.node != self.options.node);
@@ -63,7 +63,10 @@ impl Replica {
         let nearly_last = self.last().0.saturating_sub(HEIR_LAG_POSITIONS);
         self.followers().into_iter().filter(move |follower| {
             let is_heard = follower.heard_ns.is_some_and(|heard_ns| now_ns < heard_ns + timeout_ns);
-            is_heard && !follower.is_log_only && follower.matched.0 >= nearly_last
+            is_heard
+                && self.members.is_voter(follower.node)
+                && !follower.is_log_only
+                && follower.matched.0 >= nearly_last
         })
     }
 
@@ -76,9 +79,7 @@ impl Replica {
     /// Offers leadership to another voter. There is no lease in this term from now on, and no proposal until the
     /// offer is taken or one election timeout has passed. False if there is nothing to offer.
     pub fn transfer(&mut self, to: NodeId) -> bool {
-        let is_other_voter = to != self.options.node
-            && self.options.voters.contains(&to)
-            && !self.options.log_only.contains(&to);
+        let is_other_voter = to != self.options.node && self.members.is_voter(to) && !self.is_log_only(to);
         if self.role() != Role::Primary || !is_other_voter {
             return false;
         }
@@ -89,10 +90,12 @@ impl Replica {
         true
     }
 
-    /// Without data there is nothing to serve: leadership goes on to one that keeps them, at once and until it is taken.
+    /// Without data there is nothing to serve, and who is to leave has nothing to say: leadership goes on to another, at
+    /// once and until it is taken.
     pub(super) fn hand_on(&mut self) {
         let leads = self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term();
-        if !self.options.is_log_only() || !leads || self.raw.raft.lead_transferee.is_some() {
+        let may_stay = !self.options.is_log_only && self.members.is_voter(self.options.node);
+        if may_stay || !leads || self.raw.raft.lead_transferee.is_some() {
             return;
         }
         if let Some(heir) = self.heir(self.now_ns) {

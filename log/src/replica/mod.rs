@@ -13,6 +13,7 @@ mod guard;
 mod handover;
 mod lag;
 mod lease;
+mod members;
 mod options;
 mod output;
 mod places;
@@ -28,6 +29,7 @@ use rand_core::{RngCore, SeedableRng};
 
 use crate::hard_state::HardState;
 use crate::inspect::Inspector;
+use crate::membership::Membership;
 use crate::message::Message;
 use crate::recovery::Recovered;
 use crate::types::{Entry, EntryKind, LogOffset, NodeId, Position, Term};
@@ -40,6 +42,7 @@ use promises::Promises;
 use storage::{Fetch, Start, Storage};
 
 pub use handover::Follower;
+pub use members::Newcomer;
 pub use options::{Options, OptionsError};
 pub use output::{FenceReason, Output, Refused, Role};
 pub(crate) use places::Places;
@@ -63,6 +66,8 @@ struct Waiting {
 pub struct Replica {
     options: Options,
     raw: RawNode<Storage>,
+    /// As applied.
+    members: Membership,
     writer: Writer,
     promises: Promises,
     lease: Lease,
@@ -125,8 +130,9 @@ impl Replica {
             member: options.node,
             ..recovered.hard_state
         };
+        let members = recovered.members.unwrap_or_else(|| options.members.clone());
         let storage = Storage::new(Start {
-            voters: options.voters.clone(),
+            members: members.conf_state(),
             term: recovered.term,
             vote: recovered.vote,
             committed: recovered.committed,
@@ -143,6 +149,7 @@ impl Replica {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, storage, &logger).expect("options and recovered state were checked");
         let mut replica = Self {
+            members,
             writer: Writer::new(options.layout, recovered.tail),
             promises: Promises::new(options.layout, promise),
             lease: Lease::new(options.lease_ms * 1_000_000),
@@ -325,14 +332,14 @@ impl Replica {
         let is_from_peer = message.from == from.0
             && message.to == self.options.node.0
             && from != self.options.node
-            && self.options.voters.contains(&from);
+            && !self.members.is_retired(from);
         if !is_from_peer || !self.is_active || self.fenced.is_some() {
             return;
         }
         self.heard_ns.insert(from, now_ns);
         let raft = &self.raw.raft;
         let facts = Facts {
-            is_log_only: self.options.is_log_only(),
+            is_log_only: self.options.is_log_only,
             priority: self.options.priority(),
             term: raft.term,
             committed: raft.raft_log.committed,
@@ -444,19 +451,13 @@ impl Replica {
     /// Whether reads may be answered without a round.
     #[must_use]
     pub fn lease_valid(&self, now_ns: u64) -> bool {
-        self.is_ready_primary() && (self.options.is_only_voter() || self.lease.is_valid(now_ns))
+        self.is_ready_primary() && (self.is_alone() || self.lease.is_valid(now_ns))
     }
 
     /// Whether leadership of this term was offered to another: there is no lease in it any more, only rounds.
     #[must_use]
     pub fn has_given_up_lease(&self) -> bool {
         self.lease.is_given_up(self.term())
-    }
-
-    /// Whether it is the only voter: nobody else can lead.
-    #[must_use]
-    pub fn is_alone(&self) -> bool {
-        self.options.is_only_voter()
     }
 
     /// This member.
@@ -492,13 +493,13 @@ impl Replica {
     /// Whether this voter keeps the log and no data.
     #[must_use]
     pub fn is_log_only(&self, node: NodeId) -> bool {
-        self.options.log_only.contains(&node)
+        self.members.get(node).is_some_and(|member| member.is_log_only)
     }
 
     /// The voters, this one among them.
     #[must_use]
-    pub fn voters(&self) -> &[NodeId] {
-        &self.options.voters
+    pub fn voters(&self) -> Vec<NodeId> {
+        self.members.voters()
     }
 
     /// Where the log begins on disk and where its last synced write ends.
@@ -535,6 +536,7 @@ impl Replica {
             self.process(outputs);
             self.begin_first_round();
             self.hand_on();
+            self.carry_on();
             self.poll_disk(outputs);
             if !self.settle(outputs) && !self.raw_has_work() {
                 break;
@@ -558,7 +560,7 @@ impl Replica {
             return;
         }
         self.is_active = true;
-        if self.options.is_only_voter() {
+        if self.is_alone() {
             let campaigned = self.raw.campaign();
             assert!(campaigned.is_ok(), "the only voter can always campaign");
             self.redraw();
@@ -633,8 +635,10 @@ impl Replica {
 
     fn hand_out(&mut self, entries: Vec<Entry>, outputs: &mut Vec<Output>) {
         let Some(last) = entries.last().map(|entry| entry.position) else { return };
-        if entries.iter().any(|entry| entry.kind != EntryKind::Normal) {
-            self.fence(FenceReason::UnknownEntry);
+        for change in entries.iter().filter(|entry| entry.kind == EntryKind::ConfChange) {
+            self.apply_members(change, outputs);
+        }
+        if self.fenced.is_some() {
             return;
         }
         let entries = entries.into_iter().map(Entry::into_committed).collect();
@@ -729,7 +733,7 @@ impl Replica {
     }
 
     fn is_held_off(&self) -> bool {
-        !self.options.is_only_voter()
+        !self.is_alone()
             && self.now_ns < self.held_off_until_ns
             && !self.options.mutants.votes_at_once()
     }

@@ -1,6 +1,7 @@
 //! Settings of a replica.
 
 use crate::frame::FRAME_HEAD_BYTES;
+use crate::membership::Membership;
 use crate::mutant::Mutants;
 use crate::segment::Layout;
 use crate::types::{NodeId, ShardId};
@@ -13,10 +14,10 @@ pub struct Options {
     pub shard: ShardId,
     /// This member.
     pub node: NodeId,
-    /// All voting members, this one among them.
-    pub voters: Vec<NodeId>,
-    /// Those of them that keep the log and no data: they lead only to hand over.
-    pub log_only: Vec<NodeId>,
+    /// The members before the first entry of the log, or where the snapshot ends that it begins with.
+    pub members: Membership,
+    /// This one keeps the log and no data: it leads only to hand over.
+    pub is_log_only: bool,
     /// How the log is laid out; its shard is `shard`.
     pub layout: Layout,
     /// Length of a tick.
@@ -52,8 +53,8 @@ pub struct Options {
 /// Settings that cannot work together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// The member must be one of the voters, all different and none zero.
-    #[error("this member must be among the voters, and no voter twice")]
+    /// There must be voters, all different and none zero, no two in one zone, and one that keeps the data.
+    #[error("no two voters may be the same or stand in one zone, and one must keep the data")]
     Voters,
     /// Ticks must rise: heartbeat, election, minimum, maximum, hold-off.
     #[error("0 < heartbeat < election <= minimum < maximum <= hold-off must hold")]
@@ -75,8 +76,8 @@ impl Options {
         Self {
             shard: layout.shard,
             node,
-            voters,
-            log_only: Vec::new(),
+            members: Membership::of_voters(&voters),
+            is_log_only: false,
             layout,
             tick_ms: 50,
             heartbeat_ticks: 2,
@@ -96,12 +97,22 @@ impl Options {
         }
     }
 
-    /// Says which voters keep the log and no data. Those wait longer before they campaign, so that one with the data
-    /// leads where it can.
+    /// Says which voters keep the log and no data.
     #[must_use]
-    pub fn with_log_only(mut self, log_only: Vec<NodeId>) -> Self {
-        self.log_only = log_only;
-        if self.is_log_only() {
+    pub fn with_log_only(mut self, log_only: &[NodeId]) -> Self {
+        let marked = self.members.members_mut().filter(|member| log_only.contains(&member.node));
+        marked.for_each(|member| member.is_log_only = true);
+        let is_log_only = log_only.contains(&self.node);
+        let members = std::mem::take(&mut self.members);
+        self.with_members(members, is_log_only)
+    }
+
+    /// Says who the members are, and whether this one keeps the log and no data. Such a one waits longer before it
+    /// campaigns, so that one with the data leads where it can.
+    #[must_use]
+    pub fn with_members(mut self, members: Membership, is_log_only: bool) -> Self {
+        (self.members, self.is_log_only) = (members, is_log_only);
+        if is_log_only {
             self.election_ticks_min = 16;
             self.election_ticks_max = 24;
         }
@@ -110,22 +121,13 @@ impl Options {
 
     /// A voter refuses its vote to one of lower priority whose log is no longer than its own.
     pub(super) fn priority(&self) -> i64 {
-        if self.is_log_only() { 0 } else { 10 }
-    }
-
-    pub(super) fn is_log_only(&self) -> bool {
-        self.log_only.contains(&self.node)
+        if self.is_log_only { 0 } else { 10 }
     }
 
     /// Whether they can work together.
     pub fn check(&self) -> Result<(), OptionsError> {
-        let mut voters = self.voters.clone();
-        voters.sort_unstable();
-        voters.dedup();
-        let are_members = voters.len() == self.voters.len() && !voters.contains(&NodeId(0));
         // Without anybody who keeps the data nothing could ever be served.
-        let keeps_data = voters.iter().any(|voter| !self.log_only.contains(voter));
-        if !are_members || !voters.contains(&self.node) || !keeps_data {
+        if !self.members.is_legal() || self.node == NodeId(0) {
             return Err(OptionsError::Voters);
         }
         let ticks_rise = 0 < self.heartbeat_ticks
@@ -149,9 +151,5 @@ impl Options {
 
     pub(super) fn tick_ns(&self) -> u64 {
         self.tick_ms * 1_000_000
-    }
-
-    pub(super) fn is_only_voter(&self) -> bool {
-        self.voters.len() == 1
     }
 }

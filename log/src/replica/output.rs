@@ -75,6 +75,11 @@ pub enum Output {
         /// The entries.
         entries: Vec<CommittedEntry>,
     },
+    /// The members changed: [`crate::Replica::members`].
+    MembersChanged {
+        /// Position of the entry that says so.
+        position: Position,
+    },
     /// Role or term changed.
     RoleChanged {
         /// The role from now on.

@@ -27,7 +27,7 @@ pub(super) struct Fetch {
 
 #[derive(Debug)]
 pub(super) struct Storage {
-    voters: Vec<u64>,
+    members: ConfState,
     hard_state: RaftHardState,
     /// The entry before the first: what a snapshot covers.
     base: Position,
@@ -47,7 +47,7 @@ pub(super) struct Storage {
 
 /// What the storage starts with.
 pub(super) struct Start {
-    pub voters: Vec<NodeId>,
+    pub members: ConfState,
     pub term: Term,
     pub vote: NodeId,
     pub committed: Position,
@@ -71,7 +71,7 @@ impl Storage {
         };
         let cache_bytes = start.unapplied.iter().map(size_of_entry).sum();
         let mut storage = Self {
-            voters: start.voters.iter().map(|voter| voter.0).collect(),
+            members: start.members,
             hard_state,
             base: start.base,
             covered: (start.covered, Term(0)),
@@ -203,8 +203,7 @@ impl Storage {
 
 impl raft::Storage for Storage {
     fn initial_state(&self) -> Result<RaftState> {
-        let conf_state = ConfState { voters: self.voters.clone(), ..ConfState::default() };
-        Ok(RaftState::new(self.hard_state.clone(), conf_state))
+        Ok(RaftState::new(self.hard_state.clone(), self.members.clone()))
     }
 
     fn entries(
@@ -272,33 +271,44 @@ fn size_of_entry(entry: &Entry) -> u64 {
     (entry.payload.len() + FRAME_HEAD_BYTES) as u64
 }
 
-/// An entry in the library's form. The term of its origin travels in the context.
+/// An entry in the library's form. The term of its origin travels in the context; a change of members as well: what the
+/// library wants to read of one when it is proposed is never read again.
 pub(crate) fn to_raft(entry: Entry) -> RaftEntry {
-    let mut raft_entry = RaftEntry {
-        index: entry.position.0,
-        term: entry.term.0,
-        data: entry.payload,
-        ..RaftEntry::default()
-    };
-    raft_entry.set_entry_type(match entry.kind {
-        EntryKind::Normal => raft::eraftpb::EntryType::EntryNormal,
-        EntryKind::ConfChange => raft::eraftpb::EntryType::EntryConfChangeV2,
-    });
-    if entry.origin_term != Term(0) {
-        raft_entry.context = origin_context(entry.origin_term).into();
+    let mut raft_entry = RaftEntry { index: entry.position.0, term: entry.term.0, ..RaftEntry::default() };
+    match entry.kind {
+        EntryKind::Normal => {
+            raft_entry.data = entry.payload;
+            if entry.origin_term != Term(0) {
+                raft_entry.context = origin_context(entry.origin_term).into();
+            }
+        }
+        EntryKind::ConfChange => {
+            raft_entry.set_entry_type(raft::eraftpb::EntryType::EntryConfChangeV2);
+            raft_entry.context = change_context(entry.origin_term, &entry.payload).into();
+        }
     }
     raft_entry
 }
 
 /// An entry out of the library's form.
 pub(crate) fn from_raft(entry: RaftEntry) -> Entry {
-    let origin_term =
-        <[u8; 8]>::try_from(entry.context.as_ref()).map_or(Term(0), |bytes| Term(u64::from_le_bytes(bytes)));
-    let kind = match entry.get_entry_type() {
-        raft::eraftpb::EntryType::EntryNormal => EntryKind::Normal,
-        _ => EntryKind::ConfChange,
+    let (kind, payload) = match entry.get_entry_type() {
+        raft::eraftpb::EntryType::EntryNormal => (EntryKind::Normal, entry.data),
+        _ => (EntryKind::ConfChange, entry.context.slice(ORIGIN_BYTES.min(entry.context.len())..)),
     };
-    Entry { position: Position(entry.index), term: Term(entry.term), origin_term, kind, payload: entry.data }
+    let origin = entry
+        .context
+        .first_chunk()
+        .filter(|_| kind == EntryKind::ConfChange || entry.context.len() == ORIGIN_BYTES);
+    let origin_term = origin.map_or(Term(0), |bytes| Term(u64::from_le_bytes(*bytes)));
+    Entry { position: Position(entry.index), term: Term(entry.term), origin_term, kind, payload }
+}
+
+const ORIGIN_BYTES: usize = 8;
+
+/// The context of a change of members proposed in `term`.
+pub(super) fn change_context(term: Term, payload: &[u8]) -> Vec<u8> {
+    [&term.0.to_le_bytes(), payload].concat()
 }
 
 /// The context of a proposal made in `term`.

@@ -101,7 +101,7 @@ fn a_heartbeat_beyond_the_log_means_that_durable_entries_are_gone() {
 }
 
 #[test]
-fn a_change_of_members_stops_a_version_that_does_not_know_them() {
+fn a_change_of_members_that_cannot_be_read_stops_the_replica() {
     let mut replica = follower();
     let mut append = message(MessageType::MsgAppend, 3);
     let mut change = entry(1, 3);

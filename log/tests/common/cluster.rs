@@ -7,7 +7,10 @@ use ramkeep_log::*;
 use super::{Disk, Node, Random, TICK_NS};
 
 pub struct Cluster {
+    /// The places of the cluster, each with the id that it has now.
     pub voters: Vec<NodeId>,
+    /// Those who voted at first.
+    pub founders: Vec<NodeId>,
     pub nodes: BTreeMap<NodeId, Node>,
     /// Disks of nodes that are down.
     pub down: BTreeMap<NodeId, Disk>,
@@ -24,6 +27,10 @@ pub struct Cluster {
     pub trace: Vec<String>,
     /// Snapshots of others that took the place of a log.
     pub installed: usize,
+    /// Numbers of nodes that lost their disks and are not yet members again.
+    pub wiped: BTreeSet<u32>,
+    pub wipes: u8,
+    pub replaced: usize,
 }
 
 pub fn id(number: u32) -> NodeId {
@@ -36,6 +43,7 @@ impl Cluster {
         let down = voters.iter().map(|voter| (*voter, Disk::new(*voter))).collect();
         let mut cluster = Self {
             voters: voters.clone(),
+            founders: voters.clone(),
             nodes: BTreeMap::new(),
             down,
             messages: Vec::new(),
@@ -48,6 +56,9 @@ impl Cluster {
             checked: BTreeMap::new(),
             trace: Vec::new(),
             installed: 0,
+            wiped: BTreeSet::new(),
+            wipes: 0,
+            replaced: 0,
         };
         for voter in voters {
             cluster.start(voter).unwrap();
@@ -59,7 +70,7 @@ impl Cluster {
         let disk = self.down.remove(&node).expect("it is down");
         self.starts += 1;
         let seed = self.seed * 1000 + self.starts * 10 + u64::from(node.node());
-        let started = Node::start_with(disk, node, &self.voters, seed, self.now_ns, self.mutants);
+        let started = Node::start_with(disk, node, &self.founders, seed, self.now_ns, self.mutants);
         self.nodes.insert(node, started.map_err(|error| format!("{node:?} does not start: {error}"))?);
         self.checked.insert(node, 0);
         self.collect()
@@ -99,20 +110,21 @@ impl Cluster {
 
     /// Gets the snapshot that a node should have, if whoever has it can be reached; a crash may come in between.
     pub fn fetch(&mut self, node: NodeId, crashes: bool) -> Result<(), String> {
-        let Some((from, position, term)) = self.nodes.get_mut(&node).and_then(|node| node.wants.take())
-        else {
+        let Some((from, position, _)) = self.nodes.get_mut(&node).and_then(|node| node.wants.take()) else {
             return Ok(());
         };
-        let Some(other) = self.nodes.get(&from).filter(|other| other.disk.snapshot == (position, term))
-        else {
+        // It may have made a newer one since, which then takes the place of the one that it pointed to.
+        let Some(other) = self.nodes.get(&from).filter(|other| other.disk.snapshot.0 >= position) else {
             return Ok(());
         };
-        let covered = other.disk.covered.clone();
+        let (position, term) = other.disk.snapshot;
+        let (covered, members) = (other.disk.covered.clone(), other.disk.snapshot_members.clone());
         let found = self.nodes.get_mut(&node).expect("it wants something");
         if found.disk.snapshot.0 >= position || found.replica.committed() >= position {
             return Ok(());
         }
         (found.disk.snapshot, found.disk.covered) = ((position, term), covered);
+        found.disk.snapshot_members = members;
         self.trace.push(format!("{} {node:?} has the snapshot at {position:?}", self.now_ns));
         if crashes {
             self.stop(node);
@@ -120,11 +132,49 @@ impl Cluster {
         }
         self.starts += 1;
         let seed = self.seed * 1000 + self.starts * 10 + u64::from(node.node());
-        let (voters, now_ns) = (self.voters.clone(), self.now_ns);
+        let (voters, now_ns) = (self.founders.clone(), self.now_ns);
         let started = self.node(node).start_anew(&voters, seed, now_ns);
         started.map_err(|error| format!("{node:?} does not start anew: {error}"))?;
         self.checked.insert(node, 0);
         self.installed += 1;
+        self.collect()
+    }
+
+    /// Whether a disk may be lost: all others have theirs, and what was replaced before is a voter again everywhere.
+    pub fn may_wipe(&self, node: NodeId) -> bool {
+        let is_settled = |other: &Node| {
+            let members = other.replica.members();
+            let is_voter = |voter: &NodeId| members.is_voter(*voter);
+            !members.is_joint() && self.voters.iter().all(is_voter)
+        };
+        let primary = self.primary().and_then(|primary| self.nodes.get(&primary));
+        self.wiped.is_empty() && self.primary() != Some(node) && primary.is_some_and(is_settled)
+    }
+
+    /// The process dies and its disk is gone.
+    pub fn wipe(&mut self, node: NodeId) {
+        self.stop(node);
+        self.down.remove(&node);
+        self.wiped.insert(node.node());
+        self.wipes += 1;
+    }
+
+    /// A node without a disk asks to be a member again.
+    pub fn ask_to_join(&mut self) -> Result<(), String> {
+        let (Some(number), Some(primary)) = (self.wiped.first().copied(), self.primary()) else {
+            return Ok(());
+        };
+        let directory = Uuid([self.wipes; 16]);
+        let newcomer = Newcomer { number, directory, described: Member::default() };
+        let now_ns = self.now_ns;
+        if let Ok(id) = self.node(primary).replica.admit(&newcomer, now_ns) {
+            self.wiped.remove(&number);
+            let place = self.voters.iter_mut().find(|voter| voter.node() == number);
+            *place.expect("it has a place") = id;
+            self.down.insert(id, Disk::new(id));
+            self.replaced += 1;
+            self.start(id)?;
+        }
         self.collect()
     }
 
@@ -174,6 +224,7 @@ impl Cluster {
             self.tick()?;
             self.deliver_all()?;
             self.fetch_all()?;
+            self.ask_to_join()?;
         }
         Ok(())
     }
@@ -211,7 +262,7 @@ impl Cluster {
         let pick = |random: &mut Random, from: &[NodeId]| from[random.below(from.len() as u64) as usize];
         let any = pick(random, &self.voters.clone());
         let other = pick(random, &self.voters.clone());
-        match random.below(43) {
+        match random.below(45) {
             0..=9 => self.tick()?,
             10..=25 if !self.messages.is_empty() => {
                 let index = random.below(self.messages.len() as u64) as usize;
@@ -259,6 +310,8 @@ impl Cluster {
                     if random.below(4) == 0 { node.make_snapshot() } else { node.snapshot() }
                 }
             }
+            43 if random.below(4) == 0 && self.may_wipe(any) => self.wipe(any),
+            44 => self.ask_to_join()?,
             41..=42 => {
                 let crashes = random.below(4) == 0;
                 self.fetch(any, crashes)?;

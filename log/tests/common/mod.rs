@@ -48,6 +48,8 @@ pub struct Disk {
     /// What a snapshot covers, and what it holds.
     pub snapshot: (Position, Term),
     pub covered: Vec<CommittedEntry>,
+    /// Who the members were there.
+    pub snapshot_members: Option<Membership>,
     /// Its file, where the test is about files.
     #[allow(dead_code, reason = "the shard's tests share this file")]
     pub snapshot_file: Vec<u8>,
@@ -289,6 +291,9 @@ impl Node {
         if (seed / 1000).is_multiple_of(2) {
             options.kept_bytes_max = 0;
         }
+        if let Some(members) = &disk.snapshot_members {
+            options.members = members.clone();
+        }
         let replica = Replica::new(options, recovered, seed, now_ns);
         Ok(Self {
             replica,
@@ -351,6 +356,9 @@ impl Node {
                 }
             }
             Output::Committed { entries } => self.committed.extend(entries),
+            Output::MembersChanged { position } => {
+                assert!(position <= self.replica.committed(), "only what is committed is in force");
+            }
             Output::RoleChanged { role, term } => self.roles.push((role, term)),
             Output::ReadReady { context, position } => self.reads.push((context, position)),
             Output::Fetch { segment, offset, bytes, .. } => {
@@ -405,6 +413,7 @@ impl Node {
         let term = self.replica.term_of(position).unwrap();
         self.disk.snapshot = (position, term);
         self.disk.covered = self.committed.clone();
+        self.disk.snapshot_members = Some(self.replica.members().clone());
     }
 
     pub fn payloads(&self) -> Vec<Vec<u8>> {
