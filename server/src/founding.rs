@@ -7,7 +7,7 @@
 //! own directory. So:
 //!
 //! - a member that comes back with an empty directory finds a roster that names another one, and never votes under
-//!   its old id: it asks to be replaced;
+//!   its old id: it asks to be replaced (`joining`);
 //! - a member that was slow to start is named by the directory it already had, and joins;
 //! - two rosters cannot both have served: the second needs every member's word that it knows no first.
 //!
@@ -55,6 +55,8 @@ pub struct Me<'a> {
     pub member: NodeId,
     pub directory: Uuid,
     pub cluster: Uuid,
+    /// Its directory holds no log.
+    pub is_blank: bool,
 }
 
 /// What a node answers: its roster, or nothing.
@@ -77,7 +79,7 @@ impl Me<'_> {
     fn check_members(&self, roster: &Roster, from: &str) -> Result<(), FoundingError> {
         let mut configured: Vec<u32> = self.settings.members.iter().map(|member| member.number()).collect();
         configured.sort_unstable();
-        let founded = roster.founders.iter().map(|founder| founder.member.node());
+        let founded = roster.voters().into_iter().map(NodeId::node);
         if founded.eq(configured) { Ok(()) } else { Err(FoundingError::OtherMembers(from.to_owned())) }
     }
 
@@ -87,17 +89,25 @@ impl Me<'_> {
     }
 }
 
+/// What came of it.
+pub(crate) enum Found {
+    /// This node takes part.
+    Founder(Roster),
+    /// The cluster was founded with another directory of this node, and this one is empty.
+    Stranger(Roster),
+}
+
 /// Gives the roster: from the disk, from a peer, or drawn up here. Waits for as long as that takes.
-pub async fn found(
+pub(crate) async fn found(
     me: Me<'_>,
     peers: &Rc<Peers>,
     disk: &dyn Disk,
     clock: &Clock,
-) -> Result<Roster, FoundingError> {
+) -> Result<Found, FoundingError> {
     if disk.list().await?.iter().any(|name| name == ROSTER_FILE) {
         let roster = Roster::decode(&disk.read_file(ROSTER_FILE).await?)?;
         me.check(&roster)?;
-        return Ok(roster);
+        return Ok(Found::Founder(roster));
     }
     let mut told_ns = clock.monotonic_ns();
     loop {
@@ -110,11 +120,15 @@ pub async fn found(
                 }
                 Ok(answer) => {
                     let roster = Roster::decode(&answer.body)?;
-                    me.check(&roster)?;
                     me.check_members(&roster, &member.name)?;
+                    let checked = me.check(&roster);
+                    if checked.is_err() && me.is_blank {
+                        return Ok(Found::Stranger(roster));
+                    }
+                    checked?;
                     disk.write_file_atomic(ROSTER_FILE, roster.encode()).await?;
                     tracing::info!(from = member.name, "joined the cluster");
-                    return Ok(roster);
+                    return Ok(Found::Founder(roster));
                 }
                 Err(error) => {
                     tracing::debug!(member = member.name, %error, "a member cannot be asked yet");
@@ -126,7 +140,7 @@ pub async fn found(
             let roster = Roster::new(me.cluster, founders);
             disk.write_file_atomic(ROSTER_FILE, roster.encode()).await?;
             tracing::info!("founded the cluster");
-            return Ok(roster);
+            return Ok(Found::Founder(roster));
         }
         if clock.monotonic_ns().saturating_sub(told_ns) >= TOLD_NS {
             told_ns = clock.monotonic_ns();

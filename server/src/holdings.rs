@@ -136,7 +136,8 @@ mod tests {
 
     fn snapshot(position: u64, term: u64) -> VerifiedSnapshot {
         let hash_key = HashKey([1, 2]);
-        let head = Head { shard: 0, cluster: [1; 16], position, term, shard_ms: 0, hash_key };
+        let head =
+            Head { shard: 0, cluster: [1; 16], position, term, shard_ms: 0, hash_key, members: Vec::new() };
         VerifiedSnapshot { head, foot: Foot { keys: 1, digest: 2 }, bytes: 100 }
     }
 

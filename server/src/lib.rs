@@ -11,6 +11,7 @@ mod connection;
 pub mod founding;
 pub mod holdings;
 mod install;
+mod joining;
 pub mod listeners;
 mod log_driver;
 pub mod node;

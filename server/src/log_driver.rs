@@ -39,7 +39,7 @@ struct Segment {
 pub struct LogDriver {
     disk: Rc<dyn Disk>,
     layout: Layout,
-    vote: Rc<dyn LogFile>,
+    vote: RefCell<Rc<dyn LogFile>>,
     /// Segments made by this process: the ones it may write.
     open: RefCell<BTreeMap<u64, Segment>>,
     /// Bytes of the segments found at the start.
@@ -76,7 +76,7 @@ impl LogDriver {
         LogDriver {
             disk,
             layout,
-            vote,
+            vote: RefCell::new(vote),
             open: RefCell::default(),
             found: RefCell::new(found.iter().map(|file| (file.segment, file.bytes)).collect()),
             saves_in_flight: Cell::new(0),
@@ -110,6 +110,10 @@ impl LogDriver {
             }
             Output::Fetch { segment, offset, bytes, .. } => self.fetch(node, segment, offset, bytes),
             Output::WantSnapshot { from, position, term } => node.offers.make(Offer { from, position, term }),
+            Output::MembersChanged { position } => {
+                tracing::info!(position = position.0, "the members changed");
+                node.tell_members();
+            }
             // Nobody has asked for a round yet.
             Output::ReadReady { .. } => {}
             Output::Committed { .. } | Output::RoleChanged { .. } | Output::Fenced { .. } => {
@@ -173,7 +177,7 @@ impl LogDriver {
 
     fn save(&self, node: &Rc<Node>, generation: u64, slot: usize, bytes: Vec<u8>) {
         let offset = slot as u64 * u64::from(self.layout.sector_bytes);
-        let write = self.vote.write_at(offset, bytes);
+        let write = self.vote.borrow().write_at(offset, bytes);
         let (node, operation) = (Rc::clone(node), Operation::begin(node));
         self.saves_in_flight.set(self.saves_in_flight.get() + 1);
         node.host.point(point::VOTE_ISSUED);
@@ -275,6 +279,11 @@ impl LogDriver {
     /// Whether the disk is doing anything for the log.
     pub(crate) fn is_busy(&self) -> bool {
         self.in_flight.get() > 0
+    }
+
+    /// The directory has another vote file.
+    pub(crate) fn set_vote(&self, vote: Rc<dyn LogFile>) {
+        *self.vote.borrow_mut() = vote;
     }
 
     /// The replica starts anew: what this process made is found now as a start would find it.

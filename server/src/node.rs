@@ -304,6 +304,14 @@ impl Node {
         self.wake_paused();
     }
 
+    /// Tells whoever has to know who the members are.
+    pub(crate) fn tell_members(&self) {
+        let members = self.shard.borrow().replica().map(|replica| replica.members().clone());
+        if let (Some(peers), Some(members)) = (self.peers(), members) {
+            peers.know(&members);
+        }
+    }
+
     /// The other nodes, if this one is not alone.
     pub fn peers(&self) -> Option<&Rc<Peers>> {
         self.peers.get()

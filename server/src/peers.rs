@@ -15,6 +15,7 @@
 use crate::comparison;
 use crate::founding;
 use crate::holdings::VerifiedSnapshot;
+use crate::joining;
 use crate::node::Node;
 use crate::point;
 use crate::roster::{Roster, by_number, own};
@@ -22,7 +23,7 @@ use crate::status;
 use crate::transfer;
 use crate::tunnel;
 use ramkeep_engine::config::{Member, Settings, split_address};
-use ramkeep_log::{Message, NodeId, Position, ShardId, Term, Uuid};
+use ramkeep_log::{Membership, Message, NodeId, Position, ShardId, Term, Uuid};
 use ramkeep_net::peer::{
     Caller, Credentials, HandshakeError, Link, LinkCounts, LinkOptions, Refusal, Remote, Secret, Session,
     accept, dial,
@@ -76,11 +77,14 @@ struct Lanes {
 /// What the node keeps of the other nodes.
 pub struct Peers {
     host: Host,
-    credentials: Credentials,
+    credentials: RefCell<Credentials>,
     members: Vec<Member>,
-    me: NodeId,
-    lanes: BTreeMap<u32, Lanes>,
+    me: Cell<NodeId>,
+    /// None before the cluster is founded.
+    lanes: RefCell<BTreeMap<u32, Lanes>>,
     roster: RefCell<Option<Roster>>,
+    /// Who the members are, as far as the log here says.
+    membership: RefCell<Option<Membership>>,
     /// Connections from others, to be closed when what they rest on changes.
     sessions: RefCell<BTreeMap<u64, (u32, Rc<Session>)>>,
     sessions_opened: Cell<u64>,
@@ -124,58 +128,76 @@ pub struct LaneFacts {
 }
 
 impl Peers {
-    /// Lanes to every member but this one, none of them open yet.
+    /// No lanes yet.
     pub fn new(host: &Host, settings: &Settings, me: NodeId, cluster: Uuid, directory: Uuid) -> Rc<Self> {
         let secret = (!settings.peer_secret.is_empty()).then(|| Secret::new(&settings.peer_secret));
         let credentials = Credentials { cluster: cluster.0, member: me.0, directory: directory.0, secret };
-        Rc::new_cyclic(|peers: &std::rc::Weak<Self>| {
-            let link = |member: &Member, purpose: u8, label: &str, pending_bytes_max: usize| {
-                let (host_name, port) =
-                    split_address(&member.peer_address).expect("addresses were checked when they were read");
-                let options = LinkOptions {
-                    host: host_name.to_owned(),
-                    port,
-                    to: u64::from(member.number()),
-                    purpose,
-                    pending_bytes_max,
-                    label: format!("{} {label}", member.name),
-                };
-                let (peers, number) = (peers.clone(), member.number());
-                Link::new(host.clone(), credentials.clone(), options, move |remote| {
-                    let found = NodeId(remote.member);
-                    let peers = peers.upgrade().ok_or(Refusal::Cut)?;
-                    if found.node() == number {
-                        peers.check_directory(found, Uuid(remote.directory))
-                    } else {
-                        Err(Refusal::Misdirected)
-                    }
-                })
-            };
-            let others = settings.members.iter().filter(|member| member.number() != me.node());
-            let lanes = others.map(|member| {
-                let urgent = link(member, purpose::URGENT, "urgent", URGENT_PENDING_BYTES_MAX);
-                let bulk = link(member, purpose::BULK, "bulk", BULK_PENDING_BYTES_MAX);
-                (member.number(), Lanes { urgent, bulk })
-            });
-            let lanes = lanes.collect();
-            Self {
-                host: host.clone(),
-                members: settings.members.clone(),
-                me,
-                lanes,
-                roster: RefCell::default(),
-                sessions: RefCell::default(),
-                sessions_opened: Cell::default(),
-                cut: RefCell::default(),
-                messages_received: Cell::default(),
-                announced: RefCell::default(),
-                credentials,
+        Rc::new(Self {
+            host: host.clone(),
+            members: settings.members.clone(),
+            me: Cell::new(me),
+            lanes: RefCell::default(),
+            roster: RefCell::default(),
+            membership: RefCell::default(),
+            sessions: RefCell::default(),
+            sessions_opened: Cell::default(),
+            cut: RefCell::default(),
+            messages_received: Cell::default(),
+            announced: RefCell::default(),
+            credentials: RefCell::new(credentials),
+        })
+    }
+
+    /// A lane to a member, not open yet.
+    fn lane(
+        self: &Rc<Self>,
+        member: &Member,
+        purpose: u8,
+        label: &str,
+        pending_bytes_max: usize,
+    ) -> Rc<Link> {
+        let (host_name, port) =
+            split_address(&member.peer_address).expect("addresses were checked when they were read");
+        let options = LinkOptions {
+            host: host_name.to_owned(),
+            port,
+            to: u64::from(member.number()),
+            purpose,
+            pending_bytes_max,
+            label: format!("{} {label}", member.name),
+        };
+        let (peers, number) = (Rc::downgrade(self), member.number());
+        let credentials = self.credentials.borrow().clone();
+        Link::new(self.host.clone(), credentials, options, move |remote| {
+            let found = NodeId(remote.member);
+            let peers = peers.upgrade().ok_or(Refusal::Cut)?;
+            if found.node() == number {
+                peers.check_directory(found, Uuid(remote.directory))
+            } else {
+                Err(Refusal::Misdirected)
             }
         })
     }
 
+    /// This node is a member under another id now; before the cluster is founded for it.
+    pub(crate) fn rename(&self, me: NodeId) {
+        self.me.set(me);
+        self.credentials.borrow_mut().member = me.0;
+    }
+
+    /// The log says who the members are. Whoever is none any more is let go.
+    pub(crate) fn know(&self, members: &Membership) {
+        *self.membership.borrow_mut() = Some(members.clone());
+        for (_, session) in self.sessions.borrow().values() {
+            let remote = session.remote();
+            if self.check_directory(NodeId(remote.member), Uuid(remote.directory)).is_err() {
+                session.close();
+            }
+        }
+    }
+
     pub fn me(&self) -> NodeId {
-        self.me
+        self.me.get()
     }
 
     /// The configured members, this one among them.
@@ -192,7 +214,8 @@ impl Peers {
     }
 
     pub fn lane_facts(&self, number: u32) -> Option<LaneFacts> {
-        let lanes = self.lanes.get(&number)?;
+        let lanes = self.lanes.borrow();
+        let lanes = lanes.get(&number)?;
         Some(LaneFacts {
             is_connected: lanes.urgent.is_connected(),
             urgent: lanes.urgent.counts(),
@@ -205,19 +228,25 @@ impl Peers {
     }
 
     /// The cluster is founded: from here on every member is known by its directory.
-    pub fn found(&self, roster: Roster) {
+    pub fn found(self: &Rc<Self>, roster: Roster) {
         *self.roster.borrow_mut() = Some(roster);
         // Whoever came in before is looked at again.
         self.close_sessions(|_| true);
-        for lanes in self.lanes.values() {
-            ramkeep_net::spawn(Rc::clone(&lanes.urgent).run());
-            ramkeep_net::spawn(Rc::clone(&lanes.bulk).run());
+        for member in self.members.iter().filter(|member| member.number() != self.me().node()) {
+            let urgent = self.lane(member, purpose::URGENT, "urgent", URGENT_PENDING_BYTES_MAX);
+            let bulk = self.lane(member, purpose::BULK, "bulk", BULK_PENDING_BYTES_MAX);
+            let is_cut = self.is_cut(member.number());
+            for lane in [&urgent, &bulk] {
+                lane.cut(is_cut);
+                ramkeep_net::spawn(Rc::clone(lane).run());
+            }
+            self.lanes.borrow_mut().insert(member.number(), Lanes { urgent, bulk });
         }
     }
 
     /// Ends every lane and connection.
     pub fn end(&self) {
-        for lanes in self.lanes.values() {
+        for lanes in self.lanes.borrow().values() {
             lanes.urgent.end();
             lanes.bulk.end();
         }
@@ -232,7 +261,7 @@ impl Peers {
         } else {
             self.cut.borrow_mut().remove(&number);
         }
-        if let Some(lanes) = self.lanes.get(&number) {
+        if let Some(lanes) = self.lanes.borrow().get(&number) {
             lanes.urgent.cut(is_cut);
             lanes.bulk.cut(is_cut);
         }
@@ -252,7 +281,8 @@ impl Peers {
 
     /// Sends a message of the log; it may be lost.
     pub(crate) fn send(&self, to: NodeId, message: &Message) {
-        let Some(lanes) = self.lanes.get(&to.node()) else { return };
+        let lanes = self.lanes.borrow();
+        let Some(lanes) = lanes.get(&to.node()) else { return };
         let lane = if message.is_urgent() { &lanes.urgent } else { &lanes.bulk };
         if lane.remote().is_some_and(|remote| remote.member == to.0) {
             lane.send(MESSAGE, |buffer| message.encode(SHARD, buffer));
@@ -265,7 +295,8 @@ impl Peers {
     }
 
     fn send_small(&self, to: NodeId, kind: u8, body: &[u8]) {
-        let Some(lanes) = self.lanes.get(&to.node()) else { return };
+        let lanes = self.lanes.borrow();
+        let Some(lanes) = lanes.get(&to.node()) else { return };
         if lanes.urgent.remote().is_some_and(|remote| remote.member == to.0) {
             lanes.urgent.send(kind, |buffer| buffer.extend_from_slice(body));
         }
@@ -273,7 +304,7 @@ impl Peers {
 
     /// What was sent since the last call goes out.
     pub(crate) fn flush(&self) {
-        for lanes in self.lanes.values() {
+        for lanes in self.lanes.borrow().values() {
             lanes.urgent.flush();
             lanes.bulk.flush();
         }
@@ -282,14 +313,14 @@ impl Peers {
     /// Tells every node of the newest snapshot here.
     pub(crate) fn announce(&self, newest: &VerifiedSnapshot) {
         let announced = Announced { position: newest.position(), term: newest.term(), bytes: newest.bytes };
-        for lanes in self.lanes.values() {
+        for lanes in self.lanes.borrow().values() {
             lanes.urgent.send(SNAPSHOT_HELD, |buffer| announced.encode(buffer));
         }
     }
 
     /// Tells every node of the newest digest of the data here.
     pub(crate) fn tell_digest(&self, digest: &StateDigest) {
-        for lanes in self.lanes.values() {
+        for lanes in self.lanes.borrow().values() {
             lanes.urgent.send(DIGEST, |buffer| comparison::encode(digest, buffer));
         }
     }
@@ -300,17 +331,24 @@ impl Peers {
     }
 
     fn check_directory(&self, member: NodeId, directory: Uuid) -> Result<(), Refusal> {
-        let known = self.roster.borrow().as_ref().and_then(|roster| roster.directory_of(member));
+        let members = self.membership.borrow();
+        if members.as_ref().is_some_and(|members| members.is_retired(member)) {
+            return Err(Refusal::Replaced);
+        }
+        let known = members.as_ref().and_then(|members| members.get(member)).map(|member| member.directory);
+        // Who came back under a new id may be known to others only yet.
+        let founder = || self.roster.borrow().as_ref().and_then(|roster| roster.directory_of(member));
+        let known = known.or_else(founder);
         if known.is_none_or(|known| known == directory) { Ok(()) } else { Err(Refusal::Directory) }
     }
 
     fn admit(&self, caller: &Caller) -> Result<(), Refusal> {
         let member = NodeId(caller.remote.member);
-        let is_known = self.lanes.contains_key(&member.node());
-        if !is_known {
+        let is_known = self.members.iter().any(|known| known.number() == member.node());
+        if !is_known || member.node() == self.me().node() {
             return Err(Refusal::NotAMember);
         }
-        if caller.to != u64::from(self.me.node()) {
+        if caller.to != u64::from(self.me().node()) {
             return Err(Refusal::Misdirected);
         }
         if self.is_cut(member.node()) || self.sessions.borrow().len() >= SESSIONS_MAX {
@@ -350,7 +388,8 @@ impl Peers {
         let address = self.host.resolve(host_name, port).await?;
         let conn = self.host.connect(address).await?;
         let mut random = self.host.rng("peer question");
-        let session = dial(conn, &self.credentials, u64::from(member.number()), purpose, &mut random).await?;
+        let credentials = self.credentials.borrow().clone();
+        let session = dial(conn, &credentials, u64::from(member.number()), purpose, &mut random).await?;
         let is_right = NodeId(session.remote().member).node() == member.number();
         if is_right { Ok(session) } else { Err(HandshakeError::Refusing(Refusal::Misdirected)) }
     }
@@ -424,8 +463,8 @@ pub async fn accept_peers(node: Rc<Node>, peers: Rc<Peers>, listener: Listener) 
                 let (node, peers) = (Rc::clone(&node), Rc::clone(&peers));
                 ramkeep_net::spawn(async move {
                     let mut random = node.host.rng("peer");
-                    let opened =
-                        accept(conn, &peers.credentials, &mut random, |caller| peers.admit(caller)).await;
+                    let credentials = peers.credentials.borrow().clone();
+                    let opened = accept(conn, &credentials, &mut random, |caller| peers.admit(caller)).await;
                     match opened {
                         Ok(session) => serve(node, peers, Rc::new(session)).await,
                         Err(error) => tracing::debug!(%from, %error, "a connection for peers did not open"),
@@ -540,6 +579,7 @@ async fn answer(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::Re
         };
         let body = match frame.kind {
             founding::QUESTION => founding::answer(peers),
+            joining::QUESTION => joining::answer(node, peers, session.remote()),
             status::QUESTION => status::own_json(node),
             status::HAND_OVER => status::hand_over_asked(node, &frame.body),
             other => {

@@ -56,8 +56,14 @@ impl Roster {
         Self { cluster, founders }
     }
 
+    /// Those who voted at first. A node that came back under a new id adds itself to its own roster, to be known by
+    /// its directory; it is none of them.
     pub fn voters(&self) -> Vec<NodeId> {
-        self.founders.iter().map(|founder| founder.member).collect()
+        self.founders
+            .iter()
+            .map(|founder| founder.member)
+            .filter(|member| member.incarnation() == 1)
+            .collect()
     }
 
     /// The directory that the member is known by.

@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::point;
 use ramkeep_engine::rdb::{Foot, Head, Item, Loader};
 use ramkeep_engine::value::HashLimits;
-use ramkeep_log::{Layout, Position, Term};
+use ramkeep_log::{Layout, Position};
 use ramkeep_net::{Disk, Draft};
 use ramkeep_shard::{Begin, Certainty, Loading, Place, Slice};
 use std::io;
@@ -314,7 +314,7 @@ pub async fn load_newest(
     disk: &Rc<dyn Disk>,
     layout: &Layout,
     told: &mut dyn FnMut(u64, u64),
-) -> io::Result<(Position, Term)> {
+) -> io::Result<Option<VerifiedSnapshot>> {
     let is_log_only = node.shard.borrow().is_log_only();
     for position in list(disk).await? {
         let loaded = match is_log_only {
@@ -323,16 +323,15 @@ pub async fn load_newest(
         };
         match loaded {
             Ok(snapshot) => {
-                let (position, term) = (snapshot.position(), snapshot.term());
-                node.holdings.add(snapshot);
-                return Ok((position, term));
+                node.holdings.add(snapshot.clone());
+                return Ok(Some(snapshot));
             }
             // The one before it may do, if the log still reaches it: that is for recovery to find out.
             Err(error) => tracing::error!(name = name_of(position), %error, "this snapshot cannot be used"),
         }
     }
     node.shard.borrow_mut().begin_load();
-    Ok((Position::ZERO, Term(0)))
+    Ok(None)
 }
 
 async fn load(

@@ -4,8 +4,9 @@
 //! accepting clients, the orderly end. Not here: the process around it (`main`).
 
 use crate::comparison;
-use crate::founding::{self, FoundingError};
+use crate::founding::{self, Found, FoundingError};
 use crate::install;
+use crate::joining;
 use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
 use crate::node::Node;
 use crate::peers::{self, Peers};
@@ -14,16 +15,17 @@ use crate::roster::{self, ROSTER_FILE, Roster, cluster_uuid};
 use crate::snapshot;
 use crate::transfer;
 use crate::tunnel;
-use ramkeep_engine::config::{self, Config, MemberRole, Settings};
-use ramkeep_engine::{Engine, MemberFacts, NodeFacts, ShardRole};
+use ramkeep_engine::config::{self, Config, Settings};
+use ramkeep_engine::{Engine, NodeFacts, ShardRole};
 use ramkeep_log::{
-    HardState, HardStateError, Identity, IdentityError, Layout, Mutants, NodeId, Position, Recovered,
-    Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica, Report, SegmentFile, ShardId, Uuid,
+    HardState, HardStateError, Identity, IdentityError, Layout, Member, Membership, MembershipError, Mutants,
+    NodeId, Position, Recovered, Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica, Report,
+    SegmentFile, ShardId, Uuid,
 };
 use ramkeep_net::{Disk, Host, Listener};
 use ramkeep_shard::{ReplayError, Shard};
 use rand_core::RngCore;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -77,6 +79,8 @@ pub enum StartError {
     PeerPort(#[source] io::Error),
     #[error(transparent)]
     Founding(#[from] FoundingError),
+    #[error("the snapshot's members: {0}")]
+    Members(#[from] MembershipError),
     #[error("segment-size-bytes: this size cannot be used with the largest entry of 4 MiB")]
     SegmentSize,
 }
@@ -85,7 +89,7 @@ pub enum StartError {
 pub struct Directory {
     disk: Rc<dyn Disk>,
     layout: Layout,
-    member: NodeId,
+    member: Cell<NodeId>,
     /// All founding members, once known; none for a node alone.
     roster: OnceCell<Roster>,
     /// This start made it.
@@ -132,7 +136,7 @@ pub async fn open_on(disk: Rc<dyn Disk>, host: &Host, options: &Options) -> Resu
     let log_bytes = segments.iter().map(|segment| segment.bytes).sum();
     Ok(Directory {
         layout: identity.layout(SHARD),
-        member: identity.member,
+        member: Cell::new(identity.member),
         roster: OnceCell::new(),
         disk,
         is_new,
@@ -208,11 +212,29 @@ pub async fn connect(node: &Rc<Node>, directory: &Directory) -> Result<(), Start
     }
     let Layout { cluster, directory: uuid, .. } = directory.layout;
     let listener = peers::listen(&node.host, &settings).await.map_err(StartError::PeerPort)?;
-    let peers = Peers::new(&node.host, &settings, directory.member, cluster, uuid);
+    let peers = Peers::new(&node.host, &settings, directory.member.get(), cluster, uuid);
     assert!(node.peers.set(Rc::clone(&peers)).is_ok(), "a node connects once");
     ramkeep_net::spawn(peers::accept_peers(Rc::clone(node), Rc::clone(&peers), listener));
-    let me = founding::Me { settings: &settings, member: directory.member, directory: uuid, cluster };
-    let roster = founding::found(me, &peers, &*directory.disk, &node.clock).await?;
+    let is_blank = directory.segments.is_empty();
+    let me = founding::Me {
+        settings: &settings,
+        member: directory.member.get(),
+        directory: uuid,
+        cluster,
+        is_blank,
+    };
+    let disk = &*directory.disk;
+    let roster = match founding::found(me, &peers, disk, &node.clock).await? {
+        Found::Founder(roster) => roster,
+        Found::Stranger(founded) => {
+            let joined = joining::join(me, &peers, disk, &directory.layout, founded, &node.clock);
+            let (id, roster) = joined.await?;
+            directory.member.set(id);
+            peers.rename(id);
+            node.log.set_vote(disk.open(VOTE_FILE).await.map_err(StartError::Directory)?);
+            roster
+        }
+    };
     peers.found(roster.clone());
     assert!(directory.roster.set(roster).is_ok(), "a cluster is founded once");
     Ok(())
@@ -248,9 +270,10 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
 
 /// Reads the log into memory and lets the replica take part. Gives what recovery had to cut.
 pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<Report, StartError> {
-    let (recovered, report) = read_log(node, directory, mutants).await?;
+    let read = read_log(node, directory, mutants).await?;
     node.host.point(point::LOG_READ);
-    take_part(node, directory, recovered, mutants);
+    let report = read.report.clone();
+    take_part(node, directory, read, mutants);
     while !is_part_of_shard(node) && !node.is_fenced.get() {
         ramkeep_net::sleep(LEADING_STEP).await;
     }
@@ -258,41 +281,34 @@ pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -
 }
 
 /// Lets a replica take part over what was read.
-fn take_part(node: &Rc<Node>, directory: &Directory, recovered: Recovered, mutants: Mutants) {
-    let voters = directory.roster.get().map_or_else(|| vec![directory.member], Roster::voters);
+fn take_part(node: &Rc<Node>, directory: &Directory, read: ReadLog, mutants: Mutants) {
+    let ReadLog { recovered, base, .. } = read;
     let settings = node.shard.borrow().engine.config.settings().clone();
-    let is_log_only = |voter: &NodeId| {
-        roster::by_number(&settings, voter.node()).is_some_and(|it| it.role == MemberRole::Log)
-    };
-    let log_only = voters.iter().copied().filter(is_log_only).collect();
-    introduce_members(node, &settings, &voters);
-    let options =
-        replica_options(directory.layout, directory.member, voters, mutants).with_log_only(log_only);
+    let members = base.unwrap_or_else(|| founding_members(directory, &settings));
+    let is_log_only = node.shard.borrow().is_log_only();
+    let options = replica_options(directory.layout, directory.member.get(), vec![], mutants)
+        .with_members(members, is_log_only);
     let seed = node.host.rng("elections").next_u64();
     let replica = Replica::new(options, recovered, seed, node.clock.monotonic_ns());
     node.with_shard(|shard, now, outputs| {
         shard.start(replica);
         shard.replayed(now, outputs);
     });
+    node.tell_members();
     node.host.point(point::TAKES_PART);
 }
 
-/// Tells the shard who the members are, for INFO and ROLE.
-fn introduce_members(node: &Node, settings: &Settings, voters: &[NodeId]) {
-    let mut shard = node.shard.borrow_mut();
-    for voter in voters {
-        let Some(member) = roster::by_number(settings, voter.node()) else { continue };
-        let (address, port) = member.client_address.rsplit_once(':').unwrap_or((&member.client_address, ""));
-        shard.introduce(MemberFacts {
-            id: voter.0,
-            name: member.name.clone(),
-            zone: member.zone.clone(),
-            address: address.to_owned(),
-            port: port.parse().unwrap_or(0),
-            is_log_only: member.role == MemberRole::Log,
-            ..MemberFacts::default()
-        });
-    }
+/// The members before the first entry of the log.
+fn founding_members(directory: &Directory, settings: &Settings) -> Membership {
+    let Some(roster) = directory.roster.get() else {
+        return Membership::of_voters(&[directory.member.get()]);
+    };
+    let member = |node: NodeId| {
+        let described = roster::by_number(settings, node.node()).map(joining::described).unwrap_or_default();
+        let directory = roster.directory_of(node).unwrap_or_default();
+        Member { node, directory, votes: true, ..described }
+    };
+    Membership::new(roster.voters().into_iter().map(member).collect())
 }
 
 /// Whether the node leads, or follows a primary.
@@ -304,20 +320,27 @@ fn is_part_of_shard(node: &Node) -> bool {
     shard.is_leading() || follows
 }
 
+/// What snapshot and log held.
+struct ReadLog {
+    recovered: Recovered,
+    report: Report,
+    /// The members as of the snapshot's position, if it says so.
+    base: Option<Membership>,
+}
+
 /// Replays everything known to be committed.
-async fn read_log(
-    node: &Rc<Node>,
-    directory: &Directory,
-    mutants: Mutants,
-) -> Result<(Recovered, Report), StartError> {
+async fn read_log(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<ReadLog, StartError> {
     let disk = &directory.disk;
     let vote = disk.read_file(VOTE_FILE).await.map_err(StartError::Directory)?;
-    let hard_state = HardState::read(&directory.layout, directory.member, &vote)?;
+    let hard_state = HardState::read(&directory.layout, directory.member.get(), &vote)?;
     let mut told_ns = node.clock.monotonic_ns();
     let mut tell = |read, all| tell_progress(node, "loading the snapshot", (read, all), &mut told_ns);
     let base = snapshot::load_newest(node, disk, &directory.layout, &mut tell).await;
-    let base = base.map_err(StartError::Directory)?;
+    let snapshot = base.map_err(StartError::Directory)?;
     node.host.point(point::SNAPSHOT_LOADED);
+    let base = snapshot.as_ref().map_or_else(Default::default, |it| (it.position(), it.term()));
+    let members = snapshot.map(|snapshot| snapshot.head.members).filter(|members| !members.is_empty());
+    let members = members.map(|members| Membership::decode(&members)).transpose()?;
     let options = RecoveryOptions { layout: directory.layout, hard_state, base, mutants };
     let mut files = Vec::new();
     for name in disk.list().await.map_err(StartError::Directory)? {
@@ -350,7 +373,8 @@ async fn read_log(
             }
         }
     }
-    Ok(recovery.finish()?)
+    let (recovered, report) = recovery.finish()?;
+    Ok(ReadLog { recovered, report, base: members })
 }
 
 fn replay(node: &Rc<Node>, entries: &mut Vec<ramkeep_log::CommittedEntry>) -> Result<(), StartError> {
@@ -405,9 +429,9 @@ async fn start_anew(node: &Rc<Node>, directory: &Directory) -> Result<(), StartE
         ramkeep_net::sleep(LEADING_STEP).await;
     }
     node.log.forget_open();
-    let (recovered, _) = read_log(node, directory, directory.mutants).await?;
-    tracing::info!(position = recovered.covered.0, "started anew from a snapshot of the primary");
-    take_part(node, directory, recovered, directory.mutants);
+    let read = read_log(node, directory, directory.mutants).await?;
+    tracing::info!(position = read.recovered.covered.0, "started anew from a snapshot of the primary");
+    take_part(node, directory, read, directory.mutants);
     node.wake_paused();
     Ok(())
 }
@@ -419,7 +443,7 @@ async fn rebuild(node: &Rc<Node>, directory: &Directory) -> Result<(), StartErro
         ramkeep_net::sleep(LEADING_STEP).await;
     }
     // What is committed is known to the replica; recovery over the same files gives it out again.
-    let (recovered, _) = read_log(node, directory, Mutants::default()).await?;
+    let ReadLog { recovered, .. } = read_log(node, directory, Mutants::default()).await?;
     let committed = node.shard.borrow().replica().map_or(Position::ZERO, Replica::committed);
     let mut rest: Vec<_> = recovered
         .unapplied

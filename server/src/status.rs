@@ -35,6 +35,9 @@ pub struct NodeStatus {
     pub is_reachable: bool,
     /// `primary`, `replica`, `starting`, `frozen` or `fenced`.
     pub state: String,
+    /// `voter`, `learner`, `changing` while a change of members is under way, `none`; empty before it knows.
+    #[serde(default)]
+    pub standing: String,
     /// Whom it takes for the primary.
     pub primary: Option<String>,
     pub has_lease: bool,
@@ -114,6 +117,7 @@ pub(crate) fn own(node: &Node) -> NodeStatus {
     }
     status.primary = primary;
     if let Some(replica) = replica {
+        status.standing = standing(replica).into();
         status.has_lease = shard.is_leading() && replica.lease_valid(node.clock.monotonic_ns());
         status.term = replica.term().0;
         status.last_position = replica.last().0;
@@ -131,6 +135,17 @@ pub(crate) fn own(node: &Node) -> NodeStatus {
         .into();
     }
     status
+}
+
+/// What this node is among the members, as its own log says.
+fn standing(replica: &Replica) -> &'static str {
+    let members = replica.members();
+    match members.get(replica.node()) {
+        _ if members.is_joint() => "changing",
+        Some(member) if member.votes => "voter",
+        Some(_) => "learner",
+        None => "none",
+    }
 }
 
 fn describe(status: &mut NodeStatus, member: &ramkeep_engine::config::Member) {
@@ -254,11 +269,11 @@ pub(crate) fn hand_over_asked(node: &Rc<Node>, wish: &[u8]) -> Vec<u8> {
 
 fn hand_over(node: &Rc<Node>, wish: &[u8]) -> Result<(), String> {
     let wish = wish.try_into().map(u32::from_le_bytes).map_err(|_| "a wish that is none")?;
-    let peers = node.peers().ok_or("this node is alone")?;
+    node.peers().ok_or("this node is alone")?;
     let to = match wish {
         0 => None,
         number => {
-            let voters = peers.roster().map(|roster| roster.voters()).unwrap_or_default();
+            let voters = node.shard.borrow().replica().map(Replica::voters).unwrap_or_default();
             Some(voters.into_iter().find(|voter| voter.node() == number).ok_or("that node has no vote")?)
         }
     };

@@ -1,7 +1,6 @@
 //! What the shard tells of itself: roles, positions, the lease, the other members.
 //!
-//! Lives here: filling the facts that INFO, ROLE and HELLO print. Not here: printing them (`engine::commands`), names
-//! and addresses of nodes: the driver brings those.
+//! Lives here: filling the facts that INFO, ROLE and HELLO print. Not here: printing them (`engine::commands`).
 
 use crate::{Shard, State};
 use ramkeep_engine::time::Now;
@@ -9,16 +8,6 @@ use ramkeep_engine::{MemberFacts, ShardRole};
 use ramkeep_log::{NodeId, Replica};
 
 impl Shard {
-    /// Says who a member is: name, zone, address. To be called for every member, this node among them, before it takes
-    /// clients, and again when something of it changes. Positions in it are ignored: the shard knows better.
-    pub fn introduce(&mut self, member: MemberFacts) {
-        match self.engine.log.members.iter_mut().find(|known| known.id == member.id) {
-            Some(known) => *known = member,
-            None => self.engine.log.members.push(member),
-        }
-        self.engine.log.members.sort_unstable_by_key(|member| member.id);
-    }
-
     /// Brings the facts up to date; at every tick.
     pub(crate) fn refresh_facts(&mut self, now: Now) {
         let Some(replica) = &self.replica else { return };
@@ -44,17 +33,32 @@ impl Shard {
         facts.lease_left_ms =
             (!replica.is_alone()).then(|| replica.lease_left_ns(now.monotonic_ns) / 1_000_000);
         facts.rebuilds = self.rebuilds;
-        for voter in replica.voters() {
-            if !facts.members.iter().any(|member| member.id == voter.0) {
-                facts.members.push(MemberFacts { id: voter.0, ..MemberFacts::default() });
-            }
-        }
+        introduce_all(&mut facts.members, replica);
         for member in &mut facts.members {
             refresh_member(member, replica, now);
         }
         let is_replica = |member: &&MemberFacts| member.is_heard && !member.is_log_only;
         facts.replicas = facts.members.iter().filter(is_replica).count() as u64;
     }
+}
+
+/// Everybody who is a member, as the log describes them, and nobody else.
+fn introduce_all(known: &mut Vec<MemberFacts>, replica: &Replica) {
+    let members = replica.members();
+    known.retain(|it| members.get(NodeId(it.id)).is_some());
+    for member in members.members() {
+        let found = known.iter().position(|it| it.id == member.node.0).unwrap_or_else(|| {
+            known.push(MemberFacts { id: member.node.0, ..MemberFacts::default() });
+            known.len() - 1
+        });
+        let facts = &mut known[found];
+        let (address, port) = member.client_address.rsplit_once(':').unwrap_or((&member.client_address, ""));
+        facts.name.clone_from(&member.name);
+        facts.zone.clone_from(&member.zone);
+        address.clone_into(&mut facts.address);
+        facts.port = port.parse().unwrap_or(0);
+    }
+    known.sort_unstable_by_key(|it| it.id);
 }
 
 fn refresh_member(member: &mut MemberFacts, replica: &Replica, now: Now) {

@@ -8,7 +8,7 @@
 
 use crate::{Output, Shard, State};
 use ramkeep_engine::time::Now;
-use ramkeep_log::{NodeId, Replica};
+use ramkeep_log::{ChangeRefused, Newcomer, NodeId, Replica};
 use thiserror::Error;
 
 /// A write of the log that takes so long, or a log that cannot grow for so long, makes a primary yield.
@@ -63,6 +63,20 @@ impl Shard {
         self.refresh_availability_at(Some(now));
         self.pump(now, outputs);
         Ok(to)
+    }
+
+    /// A node that lost its disk asks to be a member again: [`Replica::admit`].
+    pub fn admit(
+        &mut self,
+        newcomer: &Newcomer,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Result<NodeId, ChangeRefused> {
+        let mut outcome = Err(ChangeRefused::NotPrimary);
+        if self.handover.is_none() {
+            self.drive(now, outputs, |replica| outcome = replica.admit(newcomer, now.monotonic_ns));
+        }
+        outcome
     }
 
     /// Whether leadership is on its way to another; calls on data wait meanwhile.

@@ -176,6 +176,9 @@ impl Shard {
         let Some(replica) = &self.replica else { return Begin::Later };
         let position = if self.state == State::Leading { replica.last() } else { self.applied };
         let term = replica.term_of(position).expect("the log holds what memory holds");
+        // A change of members that is not yet in force would stand in the log before the position, and not in the head.
+        let Some(members) = replica.members_at_end() else { return Begin::Later };
+        let members = if replica.is_alone() { Vec::new() } else { members.encode() };
         let (_, log_end) = replica.log_span();
         let is_off_by_one = self.options.mutant == Some(Mutant::SnapshotOffByOne);
         let head = Head {
@@ -185,6 +188,7 @@ impl Shard {
             term: term.0,
             shard_ms: self.clock.last_ms(),
             hash_key: self.engine.data.hash_key(),
+            members,
         };
         let databases = self.engine.data.databases_mut_for_snapshot();
         let sizes = databases.iter().map(|database| (database.len(), database.expires_len())).collect();

@@ -184,21 +184,8 @@ fn wait_counts_the_voters_that_hold_the_write() {
 
 #[test]
 fn info_and_role_tell_who_is_what_and_who_holds_what() {
-    use ramkeep_engine::MemberFacts;
     let (mut cluster, primary, session) = serving(9);
     let replica = cluster.others(primary)[0];
-    for (index, voter) in cluster.voters.clone().into_iter().enumerate() {
-        for node in cluster.nodes.values_mut() {
-            node.shard.introduce(MemberFacts {
-                id: voter.0,
-                name: format!("n{index}"),
-                zone: format!("z{index}"),
-                address: "127.0.0.1".into(),
-                port: 7400 + index as u16,
-                ..MemberFacts::default()
-            });
-        }
-    }
     cluster.ticks(4).unwrap();
     let committed = cluster.node(primary).replica().committed().0;
     let told = cluster.node(primary).ask(session, "INFO replication");

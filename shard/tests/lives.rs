@@ -13,6 +13,7 @@ struct Reached {
     rebuilds: usize,
     snapshots: usize,
     installed: usize,
+    replaced: usize,
 }
 
 fn life(seed: u64, mutant: Option<Mutant>) -> Result<(Reached, Vec<String>), String> {
@@ -49,6 +50,7 @@ fn life(seed: u64, mutant: Option<Mutant>) -> Result<(Reached, Vec<String>), Str
         rebuilds: cluster.nodes.values().map(|node| node.rebuilds).sum::<usize>() + cluster.rebuilds_seen,
         snapshots: cluster.made,
         installed: cluster.installed,
+        replaced: cluster.replaced,
     };
     Ok((reached, cluster.trace))
 }
@@ -64,11 +66,15 @@ fn what_was_acknowledged_lasts_and_what_was_not_committed_is_never_seen() {
         all.rebuilds += reached.rebuilds;
         all.snapshots += reached.snapshots;
         all.installed += reached.installed;
+        all.replaced += reached.replaced;
     }
     println!("{all:?}");
     assert!(all.committed > 3000 && all.replies > 6000, "too little happened: {all:?}");
     assert!(all.frozen > 100 && all.rebuilds > 30, "rare states were not reached: {all:?}");
-    assert!(all.snapshots > 100 && all.installed > 10, "rare states were not reached: {all:?}");
+    assert!(
+        all.snapshots > 100 && all.installed > 10 && all.replaced > 10,
+        "rare states were not reached: {all:?}"
+    );
 }
 
 #[test]

@@ -56,6 +56,11 @@ impl Cluster {
         assert!(output.status.success(), "dev {words:?}: {}", printed(&output));
     }
 
+    /// The data directory of a zone's node.
+    pub fn data(&self, zone: &str) -> PathBuf {
+        self.folder.join(zone)
+    }
+
     /// Port of the first zone; the others follow.
     pub fn port(&self) -> u16 {
         self.port

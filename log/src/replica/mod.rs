@@ -733,9 +733,7 @@ impl Replica {
     }
 
     fn is_held_off(&self) -> bool {
-        !self.is_alone()
-            && self.now_ns < self.held_off_until_ns
-            && !self.options.mutants.votes_at_once()
+        !self.is_alone() && self.now_ns < self.held_off_until_ns && !self.options.mutants.votes_at_once()
     }
 
     fn fence(&mut self, reason: FenceReason) {

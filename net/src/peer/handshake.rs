@@ -89,12 +89,14 @@ pub enum Refusal {
     Remote,
     #[error("it takes no connections from this node now")]
     Cut,
+    #[error("this member was replaced or removed: its data directory is no part of the cluster any more")]
+    Replaced,
     #[error("an unknown reason, {0}")]
     Other(u8),
 }
 
 impl Refusal {
-    const ALL: [(u8, Refusal); 9] = [
+    const ALL: [(u8, Refusal); 10] = [
         (1, Refusal::Version),
         (2, Refusal::Cluster),
         (3, Refusal::SecretMissing),
@@ -104,6 +106,7 @@ impl Refusal {
         (7, Refusal::Directory),
         (8, Refusal::Remote),
         (9, Refusal::Cut),
+        (10, Refusal::Replaced),
     ];
 
     fn code(self) -> u8 {

@@ -107,7 +107,8 @@ fn row(node: &NodeStatus, committed: u64) -> Vec<String> {
         cells.extend((0..6).map(|_| "-".to_owned()));
     } else {
         let lease = if node.state == "primary" && !node.has_lease { " (no lease)" } else { "" };
-        cells.push(format!("{}{lease}", node.state));
+        let learner = if node.standing == "learner" { " (learner)" } else { "" };
+        cells.push(format!("{}{lease}{learner}", node.state));
         cells.push(node.term.to_string());
         cells.push(node.committed_position.to_string());
         cells.push(node.applied_position.to_string());

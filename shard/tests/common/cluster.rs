@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
-use ramkeep_log::{CommittedEntry, Message, NodeId, Position, ShardId, Term};
+use ramkeep_log::{CommittedEntry, Member, Message, Newcomer, NodeId, Position, ShardId, Term, Uuid};
 use ramkeep_shard::{Mutant, Shard, State};
 
 use super::history::{History, Outcome, written};
@@ -52,7 +52,17 @@ impl Faults {
 }
 
 pub struct Cluster {
+    /// The places of the cluster, each with the id that it has now.
     pub voters: Vec<NodeId>,
+    /// Those who voted at first.
+    founders: Vec<NodeId>,
+    /// A node that lost its disk and is not yet a member again.
+    wiped: Option<NodeId>,
+    wipes: u8,
+    /// What the disk lost last had acknowledged: answers of it may still be under way.
+    grave: Down,
+    /// Members again under a new id.
+    pub replaced: usize,
     pub nodes: BTreeMap<NodeId, Node>,
     pub down: BTreeMap<NodeId, Down>,
     pub messages: Vec<(NodeId, NodeId, Message)>,
@@ -113,6 +123,11 @@ impl Cluster {
             .collect();
         let mut cluster = Self {
             voters: voters.clone(),
+            founders: voters.clone(),
+            wiped: None,
+            wipes: 0,
+            grave: Down { disk: Disk::default(), durable: BTreeMap::new() },
+            replaced: 0,
             nodes: BTreeMap::new(),
             down,
             messages: Vec::new(),
@@ -175,7 +190,7 @@ impl Cluster {
         let seed = self.next_seed(node);
         let clock = self.clocks.get(&node).copied().unwrap_or_default();
         let setup = Setup {
-            voters: &self.voters,
+            voters: &self.founders,
             log_only: &self.log_only,
             clock,
             mutant: self.mutant,
@@ -279,7 +294,8 @@ impl Cluster {
                     (_, Some(down)) => down.durable.get(&position) == Some(&term),
                     _ => false,
                 })
-                .count();
+                .count()
+                + usize::from(self.grave.durable.get(&position) == Some(&term));
             if durable <= self.voters.len() / 2 {
                 return Err(format!("{position:?} is committed and durable on {durable} disks only"));
             }
@@ -523,7 +539,7 @@ impl Cluster {
         let other = self.voters[random.below(self.voters.len() as u64) as usize];
         // A process that stands still does nothing, whatever its disk does.
         let stands = self.paused.contains(&any);
-        match random.below(if faults.makes_snapshots() { 70 } else { 64 }) {
+        match random.below(if faults.makes_snapshots() { 73 } else { 64 }) {
             0..=11 => {
                 self.pass(10_000_000 + random.below(60_000_000))?;
                 if self.true_ns >= self.mended_at_ns {
@@ -567,6 +583,8 @@ impl Cluster {
             }
             42 if faults.has(5) && random.below(2) == 0 => self.crash(any, random),
             64..=66 if !stands => self.make_snapshot(any, random)?,
+            70 if faults.has(10) => self.wipe(any)?,
+            71..=72 => self.ask_to_join()?,
             67..=69 if !stands => self.fetch(any, faults.has(5) && random.below(3) == 0, random)?,
             43..=44 if self.down.contains_key(&any) => self.start(any)?,
             45 if faults.has(6) && !stands => {
@@ -668,7 +686,7 @@ impl Cluster {
             return Ok(());
         }
         let (seed, clock) = (self.next_seed(id), self.clocks.get(&id).copied().unwrap_or_default());
-        let (voters, log_only) = (self.voters.clone(), self.log_only.clone());
+        let (voters, log_only) = (self.founders.clone(), self.log_only.clone());
         let setup = Setup {
             voters: &voters,
             log_only: &log_only,
@@ -678,6 +696,49 @@ impl Cluster {
         };
         if self.node(id).begin_anew(seed, setup)? {
             self.installed += 1;
+        }
+        self.settle()
+    }
+
+    /// The process dies and its disk is gone, if that is within what is promised: everything else is there, and what
+    /// was replaced before is a voter again.
+    fn wipe(&mut self, node: NodeId) -> Result<(), String> {
+        let primary = self.primary().filter(|primary| *primary != node);
+        let members = primary.map(|primary| self.node(primary).replica().members().clone());
+        let is_settled =
+            members.is_some_and(|it| !it.is_joint() && self.voters.iter().all(|voter| it.is_voter(*voter)));
+        if is_settled && self.wiped.is_none() {
+            self.compare()?;
+            self.stop(node);
+            if let Some(down) = self.down.remove(&node) {
+                self.grave = down;
+            }
+            self.wiped = Some(node);
+            self.wipes += 1;
+        }
+        Ok(())
+    }
+
+    /// A node without its disk asks to be a member again.
+    fn ask_to_join(&mut self) -> Result<(), String> {
+        let (Some(old), Some(primary)) = (self.wiped, self.primary()) else { return Ok(()) };
+        let place = self.voters.iter().position(|voter| *voter == old).expect("it has a place");
+        let described = Member { is_log_only: self.log_only.contains(&old), ..super::described(place) };
+        let newcomer = Newcomer { number: old.node(), directory: Uuid([self.wipes; 16]), described };
+        let mut outcome = None;
+        self.node(primary).with(|shard, now, outputs| outcome = shard.admit(&newcomer, now, outputs).ok());
+        if let Some(id) = outcome {
+            self.wiped = None;
+            self.voters[place] = id;
+            if self.log_only.contains(&old) {
+                self.log_only.push(id);
+            }
+            if let Some(clock) = self.clocks.get(&old).copied() {
+                self.clocks.insert(id, clock);
+            }
+            self.down.insert(id, Down { disk: Disk::new(id), durable: BTreeMap::new() });
+            self.replaced += 1;
+            self.start(id)?;
         }
         self.settle()
     }
@@ -703,20 +764,29 @@ impl Cluster {
             if self.down.contains_key(&voter) {
                 self.start(voter)?;
             }
-            let node = self.node(voter);
+            let Some(node) = self.nodes.get_mut(&voter) else { continue };
             node.slow_disk = false;
             node.slow_rebuild = false;
             node.sync();
             node.rebuild();
         }
         let mut random = Random(self.seed);
-        for _ in 0..4 {
+        for _ in 0..8 {
             self.ticks(20)?;
             for voter in self.voters.clone() {
                 self.fetch(voter, false, &mut random)?;
             }
+            // The first call makes it a learner, the next one finds it one.
+            self.ask_to_join()?;
+            self.deliver_all()?;
+            self.ask_to_join()?;
         }
         self.ticks(40)?;
-        self.elect()
+        let primary = self.elect()?;
+        let members = self.node(primary).replica().members().clone();
+        if members.is_joint() || !self.voters.iter().all(|voter| members.is_voter(*voter)) {
+            return Err(format!("a change of members does not come to its end: {members:?}"));
+        }
+        Ok(primary)
     }
 }

@@ -8,7 +8,7 @@ use ramkeep_engine::config::Config;
 use ramkeep_engine::session::{Peer, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Engine, NodeFacts};
-use ramkeep_log::{Message, Mutants, NodeId, Position, Replica, Term};
+use ramkeep_log::{Member, Membership, Message, Mutants, NodeId, Position, Replica, Term};
 use ramkeep_shard::{Loading, Mutant, Options, Output, Place, Shard, State};
 
 use crate::log_common::{self, Disk};
@@ -107,6 +107,27 @@ pub fn options() -> Options {
     Options { turn_bytes_max: 1536, held_calls_max: HELD_CALLS_MAX, ..Options::default() }
 }
 
+/// The voters at first, each with a name and a zone.
+fn founding(voters: &[NodeId], log_only: &[NodeId]) -> Membership {
+    let member = |(index, node): (usize, &NodeId)| Member {
+        node: *node,
+        is_log_only: log_only.contains(node),
+        votes: true,
+        ..described(index)
+    };
+    Membership::new(voters.iter().enumerate().map(member).collect())
+}
+
+/// What the configuration says of the node at a place.
+pub fn described(place: usize) -> Member {
+    Member {
+        name: format!("n{place}"),
+        zone: format!("z{place}"),
+        client_address: format!("127.0.0.1:{}", 7400 + place),
+        ..Member::default()
+    }
+}
+
 impl Node {
     /// A process starts over what the disk has.
     pub fn start(disk: Disk, id: NodeId, seed: u64, setup: Setup<'_>, true_ns: u64) -> Result<Self, String> {
@@ -159,14 +180,15 @@ impl Node {
         let Setup { voters, log_only, .. } = setup;
         let (id, node) = (self.id, self);
         let now = node.now();
-        node.load_snapshot(now)?;
+        let members = node.load_snapshot(now)?;
         let (entries, recovered, _) =
             log_common::recover(&node.disk, id).map_err(|error| format!("{id:?}: {error}"))?;
         for entry in &entries {
             node.shard.replay(entry, now).map_err(|error| error.to_string())?;
         }
+        let members = members.unwrap_or_else(|| founding(voters, log_only));
         let mut log_options = ramkeep_log::Options::new(log_common::layout(), id, voters.to_vec())
-            .with_log_only(log_only.to_vec());
+            .with_members(members, log_only.contains(&id));
         log_options.entry_bytes_max = 4 << 10;
         log_options.message_bytes_max = 4 << 10;
         log_options.cache_bytes_max = 8 << 10;
@@ -178,17 +200,20 @@ impl Node {
         Ok(())
     }
 
-    /// Loads the snapshot that the disk has.
-    fn load_snapshot(&mut self, now: Now) -> Result<(), String> {
+    /// Loads the snapshot that the disk has; gives the members that it tells of.
+    fn load_snapshot(&mut self, now: Now) -> Result<Option<Membership>, String> {
         if self.disk.snapshot_file.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let mut load = self.shard.begin_load();
         load.feed(&self.disk.snapshot_file);
         load.feed(&[]);
         let loaded = self.shard.load(&mut load, PLACE, self.disk.snapshot.0, usize::MAX, now);
         match loaded.map_err(|error| error.to_string())? {
-            Loading::Done(..) => Ok(()),
+            Loading::Done(head, _) if head.members.is_empty() => Ok(None),
+            Loading::Done(head, _) => {
+                Membership::decode(&head.members).map(Some).map_err(|error| error.to_string())
+            }
             other => Err(format!("the snapshot is not whole: {other:?}")),
         }
     }
@@ -267,6 +292,7 @@ impl Node {
                 self.shard.drive(now, outputs, |replica| replica.fetched(segment, offset, &read, now_ns));
             }
             Log::WantSnapshot { from, position, term } => self.wants_from = Some((from, position, term)),
+            Log::MembersChanged { .. } => {}
             Log::Committed { .. } | Log::RoleChanged { .. } | Log::ReadReady { .. } | Log::Fenced { .. } => {
                 unreachable!("the shard takes these itself")
             }
