@@ -213,7 +213,7 @@ impl DraftShared {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         self.fence.check()?;
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        self.fence.watch(pace.write_and_rest(&self.file, bytes))
+        self.fence.watch(pace.write(&self.file, bytes))
     }
 
     #[allow(clippy::disallowed_methods, reason = "the replacement itself")]

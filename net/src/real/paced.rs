@@ -1,13 +1,14 @@
 //! Large files written and read beside the log on the same device.
 //!
 //! Lives here: [`Pace`], which keeps little of a growing file on its way to the device at any time, and [`Rested`],
-//! a reader that leaves the device half of its time. Not here: making a file durable, its name.
+//! a reader that leaves the device most of its time. Not here: making a file durable, its name.
 //!
 //! A sync of a growing file commits the file system's journal each time, and the log's writes wait for that commit;
 //! one sync at the end of everything written hands the device gigabytes at once, and the log's writes wait behind
 //! them. So each piece is handed to the device by itself, without the journal, and the next one only when the one
-//! before has arrived. A device that is kept busy all the time answers everybody late, by its own queue or by a limit
-//! set from outside. So whoever has time rests after each piece for as long as the piece took.
+//! before has arrived. Reading has all the time, and a device that is kept busy with reads answers writes late, by its
+//! own queue or by a limit set from outside: so the reader rests after each piece. The writer does not: the longer a
+//! snapshot is being written, the more memory is kept for it.
 
 use super::system;
 use std::fs::File;
@@ -23,10 +24,10 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Rests for as long as the work since `began` took.
+/// Rests for twice as long as the work since `began` took.
 #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn rest_after(began: Instant) {
-    std::thread::sleep(began.elapsed().min(REST_MAX));
+    std::thread::sleep((began.elapsed() * 2).min(REST_MAX));
 }
 
 /// How far a file's bytes have come that are written one after another.
@@ -47,17 +48,9 @@ impl Pace {
         let before = std::mem::replace(&mut self.under_way, written);
         if before.is_empty() { Ok(()) } else { system::end_write_back(&file, before) }
     }
-
-    /// The same, with a rest.
-    pub fn write_and_rest(&mut self, file: &File, bytes: &[u8]) -> io::Result<()> {
-        let began = now();
-        self.write(file, bytes)?;
-        rest_after(began);
-        Ok(())
-    }
 }
 
-/// Reads a file; before each read it rests for as long as the one before took, with what was done with its bytes.
+/// Reads a file; before each read it rests for twice as long as the one before took, with what was done with its bytes.
 #[derive(Debug)]
 pub struct Rested {
     file: File,
