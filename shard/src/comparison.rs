@@ -109,8 +109,9 @@ impl Shard {
         }
     }
 
+    /// A snapshot whose cursor is at its end lets go of it only when it has its name.
     fn is_cursor_free(&self) -> bool {
-        !self.engine.data.databases().snapshot_is_running()
+        !self.is_making_snapshot() && !self.engine.data.databases().snapshot_is_running()
     }
 
     /// A marked position has been reached: memory is the state that is to be digested. Where a snapshot is being made
@@ -132,8 +133,12 @@ impl Shard {
 
     /// Digests the next entries; false when there are no more.
     pub fn digest_slice(&mut self) -> bool {
-        let Some(running) = &mut self.comparison.running else { return false };
-        if !running.has_more {
+        let Some(running) = self.comparison.running.as_mut().filter(|running| running.has_more) else {
+            return false;
+        };
+        if !self.engine.data.databases().snapshot_is_running() {
+            // The data were replaced, and the cursor with them: what was summed up is of no use.
+            self.comparison.running = None;
             return false;
         }
         let ranges = &mut running.digest.ranges;

@@ -282,6 +282,10 @@ impl Shard {
         }
     }
 
+    pub(crate) fn is_making_snapshot(&self) -> bool {
+        self.snapshots.running.is_some()
+    }
+
     /// Gives the running snapshot up; the node learns of it at its next slice.
     pub(crate) fn give_up_snapshot(&mut self, why: &str, outputs: &mut Vec<Output>) {
         self.engine.data.databases_mut_for_snapshot().cancel_snapshot();

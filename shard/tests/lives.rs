@@ -14,6 +14,8 @@ struct Reached {
     snapshots: usize,
     installed: usize,
     replaced: usize,
+    /// Members that agreed at one mark, at most.
+    agreed: u64,
 }
 
 fn life(seed: u64, mutant: Option<Mutant>) -> Result<(Reached, Vec<String>), String> {
@@ -51,6 +53,7 @@ fn life(seed: u64, mutant: Option<Mutant>) -> Result<(Reached, Vec<String>), Str
         snapshots: cluster.made,
         installed: cluster.installed,
         replaced: cluster.replaced,
+        agreed: cluster.agreed,
     };
     Ok((reached, cluster.trace))
 }
@@ -67,6 +70,7 @@ fn what_was_acknowledged_lasts_and_what_was_not_committed_is_never_seen() {
         all.snapshots += reached.snapshots;
         all.installed += reached.installed;
         all.replaced += reached.replaced;
+        all.agreed = all.agreed.max(reached.agreed);
     }
     println!("{all:?}");
     assert!(all.committed > 3000 && all.replies > 6000, "too little happened: {all:?}");
@@ -75,6 +79,7 @@ fn what_was_acknowledged_lasts_and_what_was_not_committed_is_never_seen() {
         all.snapshots > 100 && all.installed > 10 && all.replaced > 10,
         "rare states were not reached: {all:?}"
     );
+    assert_eq!(all.agreed, 3, "no mark was digested by all: {all:?}");
 }
 
 #[test]

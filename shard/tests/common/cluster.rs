@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
 use ramkeep_log::{CommittedEntry, Member, Message, Newcomer, NodeId, Position, ShardId, Term, Uuid};
-use ramkeep_shard::{Mutant, Shard, State};
+use ramkeep_shard::{Mutant, Shard, State, StateDigest};
 
 use super::history::{History, Outcome, written};
 use super::{Node, Setup, WrongClock, making, model};
@@ -103,6 +103,9 @@ pub struct Cluster {
     pub made: usize,
     pub replies: usize,
     pub trace: Vec<String>,
+    /// Digests at marked positions, and how many members agreed at most.
+    marks: BTreeMap<(Position, Term), StateDigest>,
+    pub agreed: u64,
 }
 
 pub fn id(number: u32) -> NodeId {
@@ -158,6 +161,8 @@ impl Cluster {
             made: 0,
             replies: 0,
             trace: Vec::new(),
+            marks: BTreeMap::new(),
+            agreed: 0,
         };
         cluster.digests.insert(Position::ZERO, cluster.model.engine.data.digest());
         for voter in voters {
@@ -539,7 +544,9 @@ impl Cluster {
         let other = self.voters[random.below(self.voters.len() as u64) as usize];
         // A process that stands still does nothing, whatever its disk does.
         let stands = self.paused.contains(&any);
-        match random.below(if faults.makes_snapshots() { 73 } else { 64 }) {
+        let kinds = if faults.makes_snapshots() { 73 } else { 64 };
+        match random.below(if faults.has(10) { kinds + 6 } else { kinds }) {
+            kind if kind >= kinds => self.digest(any, random),
             0..=11 => {
                 self.pass(10_000_000 + random.below(60_000_000))?;
                 if self.true_ns >= self.mended_at_ns {
@@ -617,8 +624,43 @@ impl Cluster {
             }
             _ => self.connect(any, false),
         }
+        self.carry_digests()?;
         self.settle()?;
         self.frozen_seen += usize::from(self.nodes.values().any(|node| node.is(&State::Frozen)));
+        Ok(())
+    }
+
+    /// The primary may mark a position; who digests goes on with it.
+    fn digest(&mut self, node: NodeId, random: &mut Random) {
+        let Some(node) = self.nodes.get_mut(&node).filter(|node| !self.paused.contains(&node.id)) else {
+            return;
+        };
+        if random.below(3) == 0 {
+            node.with(|shard, now, outputs| shard.mark(now, outputs));
+        }
+        (0..random.below(4)).for_each(|_| _ = node.shard.digest_slice());
+    }
+
+    /// Every digest of one mark must be the same; each member hears of the others' digests.
+    fn carry_digests(&mut self) -> Result<(), String> {
+        let made: Vec<(NodeId, StateDigest)> = self
+            .nodes
+            .values_mut()
+            .flat_map(|node| std::mem::take(&mut node.digested).into_iter().map(|digest| (node.id, digest)))
+            .collect();
+        for (from, digest) in made {
+            let known = *self.marks.entry((digest.position, digest.term)).or_insert(digest);
+            if known != digest {
+                return Err(format!("{from:?} has other data at the mark {:?}", digest.position));
+            }
+            for node in self.nodes.values_mut().filter(|node| node.id != from) {
+                node.with(|shard, _, outputs| shard.digest_told(from, digest, outputs));
+                self.agreed = self.agreed.max(node.shard.engine.log.digest_agreed);
+                if node.shard.divergence().is_some() {
+                    return Err(format!("{:?} sees a difference where there is none", node.id));
+                }
+            }
+        }
         Ok(())
     }
 

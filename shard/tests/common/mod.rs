@@ -9,7 +9,7 @@ use ramkeep_engine::session::{Peer, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Engine, NodeFacts};
 use ramkeep_log::{Member, Membership, Message, Mutants, NodeId, Position, Replica, Term};
-use ramkeep_shard::{Loading, Mutant, Options, Output, Place, Shard, State};
+use ramkeep_shard::{Loading, Mutant, Options, Output, Place, Shard, State, StateDigest};
 
 use crate::log_common::{self, Disk};
 
@@ -74,6 +74,8 @@ pub struct Node {
     unfinished: Option<SessionId>,
     /// A snapshot is wanted and not yet begun.
     pub wants_snapshot: bool,
+    /// To be told to the others.
+    pub digested: Vec<StateDigest>,
     pub making: Option<making::Making>,
     /// The snapshot of another member that it should get.
     pub wants_from: Option<(NodeId, Position, Term)>,
@@ -151,6 +153,7 @@ impl Node {
             stands_still: false,
             unfinished: None,
             wants_snapshot: false,
+            digested: Vec::new(),
             making: None,
             wants_from: None,
             leaving: Vec::new(),
@@ -254,8 +257,9 @@ impl Node {
                 }
             }
             Output::Snapshot => self.wants_snapshot = true,
-            // Tests of digests make them slice by slice, and carry them.
-            Output::Digest | Output::Digested(_) | Output::Diverged(_) => {}
+            Output::Digested(digest) => self.digested.push(digest),
+            // Digests are made slice by slice, and asked for what they found.
+            Output::Digest | Output::Diverged(_) => {}
             Output::Fenced(why) => self.fenced = Some(why),
         }
     }
