@@ -219,3 +219,108 @@ fn a_bridge_that_moves_leaves_one_primary() {
         trio.agree().await;
     });
 }
+
+/// Whether the node votes, under the id that it has now, and no change of members is under way.
+fn is_settled_voter(trio: &Trio, index: usize) -> bool {
+    trio.node(index).is_some_and(|node| {
+        let shard = node.shard.borrow();
+        shard.replica().is_some_and(|replica| {
+            let members = replica.members();
+            members.is_voter(replica.node()) && !members.is_joint() && members.voters().len() == 3
+        })
+    })
+}
+
+async fn wait_for_voters(trio: &Trio) {
+    for _ in 0..600 {
+        if (0..3).all(|index| is_settled_voter(trio, index)) {
+            return;
+        }
+        pause_ms(50).await;
+    }
+    panic!("not all are voters again");
+}
+
+/// The process dies, and its disk is lost.
+fn burn(trio: &Trio, index: usize) {
+    trio.world.kill(trio.nodes[index]);
+    trio.world.with_disk(trio.nodes[index], |disk| {
+        for name in disk.names() {
+            disk.remove(&name).expect("a file that is there can be removed");
+        }
+        disk.sync_directory().expect("a directory can be synced");
+    });
+}
+
+/// Writes values of 30 KB, so that the log fills some segments.
+async fn write_much(trio: &Trio, name: &str, count: usize) {
+    let (_, client) = trio.primary().await;
+    let filler = "x".repeat(30_000);
+    for number in 0..count {
+        assert_eq!(client.told(&format!("SET {name}:{} {filler}", number % 4)).await, "+OK\r\n");
+    }
+    assert_eq!(client.told(&format!("SET {name} done")).await, "+OK\r\n");
+}
+
+/// A zone is down while the others make snapshots and cut their logs; it comes back, and then another zone burns.
+#[test]
+fn a_zone_that_was_away_gets_a_snapshot_and_another_zone_may_burn() {
+    for seed in 0..3 {
+        play(80 + seed, move |world| async move {
+            let trio = Trio::with_snapshots(world, Bugs::default(), 64 << 10);
+            let (primary, _) = trio.primary().await;
+            let [away, other] = trio.others(primary);
+            trio.world.kill(trio.nodes[away]);
+            write_much(&trio, "early", 120).await;
+            // After a minute nobody keeps a log for it any more.
+            pause_ms(70_000).await;
+            write_much(&trio, "late", 120).await;
+            let base = trio
+                .node(primary)
+                .map(|node| node.shard.borrow().replica().map_or(0, |replica| replica.base().0));
+            assert!(base.is_some_and(|base| base > 0), "the log was cut: {base:?}");
+            trio.start_node(away);
+            trio.agree().await;
+            for burnt in [primary, other] {
+                burn(&trio, burnt);
+                let (_, client) = trio.primary().await;
+                assert_eq!(client.told("GET early").await, "$4\r\ndone\r\n");
+                assert_eq!(client.told("GET late").await, "$4\r\ndone\r\n");
+                write_much(&trio, &format!("without {burnt}").replace(' ', "-"), 3).await;
+                trio.start_node(burnt);
+                wait_for_voters(&trio).await;
+                trio.agree().await;
+            }
+        });
+    }
+}
+
+/// A disk is lost, its node is killed again and again while it is replaced, and so is the primary that replaces it.
+#[test]
+fn a_replacement_that_is_interrupted_goes_on() {
+    for seed in 0..6 {
+        play(90 + seed, move |world| async move {
+            let trio = Trio::with_snapshots(world, Bugs::default(), 64 << 10);
+            let (primary, client) = trio.primary().await;
+            assert_eq!(client.told("SET k v").await, "+OK\r\n");
+            write_much(&trio, "much", 40).await;
+            let lost = trio.others(primary)[0];
+            burn(&trio, lost);
+            for step in 0..5 {
+                trio.start_node(lost);
+                pause_ms(300 + seed * 170 + step * 130).await;
+                trio.world.kill(trio.nodes[lost]);
+            }
+            trio.start_node(lost);
+            pause_ms(600 + seed * 250).await;
+            let (primary, _) = trio.primary().await;
+            trio.world.kill(trio.nodes[primary]);
+            pause_ms(1_000).await;
+            trio.start_node(primary);
+            wait_for_voters(&trio).await;
+            trio.agree().await;
+            let (_, client) = trio.primary().await;
+            assert_eq!(client.told("GET k").await, "$1\r\nv\r\n");
+        });
+    }
+}
