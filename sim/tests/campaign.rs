@@ -1,8 +1,9 @@
 //! Campaigns: many seeds of one node under attack, the seeded bugs that they must find, and determinism.
 //!
 //! `SIM_SEEDS=n` runs more seeds, `SIM_SECONDS=n` as many as fit, `SIM_FIRST=n` begins there, `SIM_SEED=n` replays one
-//! (with `SIM_DAMAGE=1` or `SIM_CLUSTER=1` one of those campaigns), `SIM_MS=n` sets the simulated time of each, `SIM_TRACE=1` prints
-//! each seed's trace hash, `SIM_HISTORY=FILE` writes the last seed's history.
+//! (with `SIM_DAMAGE=1` or `SIM_CLUSTER=1` one of those campaigns), `SIM_MS=n` sets the simulated time of each,
+//! `SIM_REPLAYED=n` runs so many of three zones twice, `SIM_TRACE=1` prints each seed's trace hash, `SIM_HISTORY=FILE`
+//! writes the last seed's history.
 #![cfg(any(madsim, feature = "sim"))]
 #![allow(clippy::disallowed_methods, reason = "a test reads its settings and writes its report")]
 
@@ -201,9 +202,10 @@ mod under_madsim {
 
     #[test]
     fn the_same_seed_runs_the_same_way_twice() {
-        let seeds =
+        let some =
             [(3, Purpose::Survive), (11, Purpose::Survive), (5, Purpose::Detect), (2, Purpose::Cluster)];
-        for (seed, purpose) in seeds {
+        let more = (1..=setting("SIM_REPLAYED").unwrap_or(0)).map(|seed| (seed, Purpose::Cluster));
+        for (seed, purpose) in some.into_iter().chain(more) {
             let hashes = [(); 2].map(|()| run(&options(seed, purpose), Bugs::default()).trace_hash);
             assert_eq!(hashes[0], hashes[1], "seed {seed}");
         }

@@ -351,10 +351,7 @@ impl Run {
                 self.world.with_disk(self.nodes[index], |disk| disk.set_capacity(0));
                 self.plan(100, 2_000, Undo::Disk(index));
             }
-            Fault::SyncError => {
-                self.world.with_disk(self.nodes[index], |disk| disk.faults.sync_error = 1.0);
-                self.plan(1, 20, Undo::Disk(index));
-            }
+            Fault::SyncError => self.fail_syncs(index).await,
             Fault::TornWrite => {
                 self.world.with_disk(self.nodes[index], |disk| disk.faults.write_error = 1.0);
                 self.plan(1, 20, Undo::Disk(index));
@@ -371,6 +368,20 @@ impl Run {
             | Fault::ReadError
             | Fault::LyingSync
             | Fault::MisdirectedWrite => unreachable!("faults of one node"),
+        }
+    }
+
+    /// Syncs fail for a moment: on one node, or on all of them, which may then lose their power. What was acknowledged
+    /// had been synced before.
+    async fn fail_syncs(&mut self, index: usize) {
+        let are_all = chance(&mut self.rng, 300);
+        for node in (0..NODES).filter(|node| are_all || *node == index) {
+            self.world.with_disk(self.nodes[node], |disk| disk.faults.sync_error = 1.0);
+            self.plan(5, 30, Undo::Disk(node));
+        }
+        if are_all && chance(&mut self.rng, 600) {
+            sleep(Duration::from_micros(between(&mut self.rng, 1_000, 30_000))).await;
+            (0..NODES).for_each(|node| self.end(node, true));
         }
     }
 

@@ -122,7 +122,7 @@ pub async fn serve(
     built: impl FnOnce(&Rc<Node>),
 ) -> Result<(), End> {
     if bugs.is_chance_leaked {
-        ramkeep_net::sleep(Duration::from_micros(LEAK.fetch_add(1, Ordering::Relaxed))).await;
+        ramkeep_net::sleep(Duration::from_millis(LEAK.fetch_add(1, Ordering::Relaxed))).await;
     }
     let mut config = Config::new();
     let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).to_string();
