@@ -247,12 +247,15 @@ impl Node {
         }
     }
 
-    pub(crate) fn flush_link(self: &Rc<Node>, link: &Link) {
+    /// Sends what may leave; gives whether anything did.
+    pub(crate) fn flush_link(self: &Rc<Node>, link: &Link) -> bool {
         if link.is_broken.get() {
-            return;
+            return false;
         }
         let mut shard = self.shard.borrow_mut();
+        let mut has_sent = false;
         let sent = shard.send(link.id, |bytes| {
+            has_sent = true;
             link.conn.try_write(bytes).map_err(|error| match error.kind() {
                 ErrorKind::WouldBlock => Sent::Clogged,
                 _ => Sent::Broken,
@@ -273,7 +276,7 @@ impl Node {
                 if !link.is_clogged.replace(true) {
                     link.wake.set();
                 }
-                return;
+                return has_sent;
             }
             Sent::Broken => {
                 link.is_closing.set(true);
@@ -291,6 +294,7 @@ impl Node {
         {
             link.wake.set();
         }
+        has_sent
     }
 
     /// The session's next call waits for a primary elsewhere: its task sees to it.

@@ -30,8 +30,8 @@ use std::time::Duration;
 
 /// Time between two ticks of the shard.
 pub const TICK: Duration = Duration::from_millis(50);
-/// More connections than this, and a write on the shard's thread would keep others waiting.
-pub(crate) const INLINE_LINKS_MAX: usize = 4;
+/// So many writes of the log are left to its own thread after a reply that waited for none of them.
+const WRITES_BESIDE_READERS: u32 = 64;
 /// Idle and unauthenticated clients are looked for at every so many ticks.
 const SWEEP_TICKS: u64 = 20;
 /// What is held here is told of at every so many ticks.
@@ -52,6 +52,8 @@ pub struct Node {
     pub(crate) round: RefCell<Round>,
     /// Requests wait in the round, or a turn is open: both end when the connections that were ready have been served.
     pub(crate) turn_wanted: Signal,
+    /// Writes of the log that must not hold up readers.
+    writes_beside_readers: Cell<u32>,
     outputs: RefCell<VecDeque<Output>>,
     scratch: RefCell<Vec<Output>>,
     is_carrying_out: Cell<bool>,
@@ -85,6 +87,7 @@ impl Node {
             links: RefCell::default(),
             round: RefCell::default(),
             turn_wanted: Signal::new(),
+            writes_beside_readers: Cell::new(0),
             outputs: RefCell::default(),
             scratch: RefCell::default(),
             is_carrying_out: Cell::new(false),
@@ -317,12 +320,20 @@ impl Node {
         self.peers.get()
     }
 
-    /// Whether the log may be written on this thread: nobody else would wait for it. With peers it never may: a slow
-    /// disk would hold up heartbeats and the lease.
+    /// Whether the log may be written on this thread: all who asked for something lately wait for the disk anyway. With
+    /// peers it never may: a slow disk would hold up heartbeats and the lease.
     pub(crate) fn may_write_inline(&self) -> bool {
-        self.peers.get().is_none()
-            && self.shard.borrow().withholding_sessions() <= 1
-            && self.links.borrow().len() <= INLINE_LINKS_MAX
+        self.peers.get().is_none() && self.writes_beside_readers.get() == 0
+    }
+
+    /// A request was answered that waits for no write.
+    pub(crate) fn somebody_reads(&self) {
+        self.writes_beside_readers.set(WRITES_BESIDE_READERS);
+    }
+
+    /// A write of the log was handed to its own thread.
+    pub(crate) fn wrote_beside_readers(&self) {
+        self.writes_beside_readers.set(self.writes_beside_readers.get().saturating_sub(1));
     }
 
     /// All replies are out.

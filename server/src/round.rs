@@ -10,7 +10,7 @@
 //! Invariant: a connection has one arrival in a round at most, and its bytes are executed in the order they came.
 
 use crate::connection::{Link, Step};
-use crate::node::{INLINE_LINKS_MAX, Node};
+use crate::node::Node;
 use crate::point;
 use crate::wire::Wire;
 use ramkeep_shard::{Arrival, Received};
@@ -84,7 +84,7 @@ impl Node {
         }
         self.host.point(point::REQUESTS_RECEIVED);
         // Where the log may be written on this thread, replies that wait for nothing leave before.
-        let ends_turn = self.peers().is_some() || self.links.borrow().len() > INLINE_LINKS_MAX;
+        let ends_turn = !self.may_write_inline();
         self.with_shard(|shard, now, outputs| {
             shard.receive(&round.buffer, &round.arrivals, now, outputs, &mut round.received);
             self.host.point(point::REQUESTS_EXECUTED);
@@ -125,7 +125,9 @@ impl Node {
 
     /// Requests of a connection were executed, so many bytes are left over.
     fn received(self: &Rc<Node>, link: &Rc<Link>, received: Received, left: usize) -> Step {
-        self.flush_link(link);
+        if self.flush_link(link) {
+            self.somebody_reads();
+        }
         let is_paused = !self.shard.borrow().takes_requests(link.id);
         if is_paused {
             link.is_paused.set(true);
