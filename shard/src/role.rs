@@ -113,6 +113,10 @@ impl Shard {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.outbox.drop_withheld(committed);
                 if self.options.mutant != Some(Mutant::DroppedRepliesGoOn) {
+                    // What has come behind it is not executed: its reply would be taken for the dropped one.
+                    if let Some(session) = self.engine.sessions.get_mut(id) {
+                        session.is_closing = true;
+                    }
                     outputs.push(Output::Close(id));
                 }
             }
