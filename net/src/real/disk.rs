@@ -183,7 +183,7 @@ impl Disk for RealDisk {
         let workers = Rc::clone(&self.workers);
         Box::pin(async move {
             let file = file.await?;
-            let (fence, pace) = Default::default();
+            let (fence, pace) = (Fence::default(), Mutex::new(Pace::leaving_cache()));
             let shared = DraftShared { file, pace, fence, directory, name, _lock: lock };
             let draft: Rc<dyn Draft> = Rc::new(RealDraft { shared: Arc::new(shared), workers });
             Ok(draft)
@@ -221,7 +221,7 @@ impl DraftShared {
         self.fence.check()?;
         self.fence.watch(self.file.sync_data())?;
         // What is in the page cache proves nothing about the medium.
-        system::drop_cached(&self.file);
+        system::drop_cached(&self.file, 0..self.file.metadata()?.len());
         job(&mut Rested::new(File::open(self.partial())?));
         Ok(())
     }

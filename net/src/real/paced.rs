@@ -8,7 +8,8 @@
 //! them. So each piece is handed to the device by itself, without the journal, and the next one only when the one
 //! before has arrived. Reading has all the time, and a device that is kept busy with reads answers writes late, by its
 //! own queue or by a limit set from outside: so the reader rests after each piece. The writer does not: the longer a
-//! snapshot is being written, the more memory is kept for it.
+//! snapshot is being written, the more memory is kept for it. What was written or read leaves the page cache piece by
+//! piece: letting go of gigabytes at once keeps a processor busy for a fifth of a second.
 
 use super::system;
 use std::fs::File;
@@ -36,9 +37,16 @@ pub struct Pace {
     end: u64,
     /// Handed to the device and not yet waited for.
     under_way: Range<u64>,
+    /// Nobody reads soon what is written.
+    leaves_cache: bool,
 }
 
 impl Pace {
+    /// Of a file that nobody reads soon.
+    pub fn leaving_cache() -> Self {
+        Self { leaves_cache: true, ..Self::default() }
+    }
+
     /// Writes at the end. On the way to the device are afterwards these bytes alone; nothing is durable yet.
     pub fn write(&mut self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
@@ -46,7 +54,14 @@ impl Pace {
         self.end = written.end;
         system::begin_write_back(&file, written.clone())?;
         let before = std::mem::replace(&mut self.under_way, written);
-        if before.is_empty() { Ok(()) } else { system::end_write_back(&file, before) }
+        if before.is_empty() {
+            return Ok(());
+        }
+        system::end_write_back(&file, before.clone())?;
+        if self.leaves_cache {
+            system::drop_cached(&file, before);
+        }
+        Ok(())
     }
 }
 
@@ -54,12 +69,13 @@ impl Pace {
 #[derive(Debug)]
 pub struct Rested {
     file: File,
+    offset: u64,
     began: Option<Instant>,
 }
 
 impl Rested {
     pub fn new(file: File) -> Self {
-        Self { file, began: None }
+        Self { file, offset: 0, began: None }
     }
 }
 
@@ -69,6 +85,12 @@ impl Read for Rested {
             rest_after(began);
         }
         self.began = Some(now());
-        self.file.read(buffer)
+        let count = self.file.read(buffer)?;
+        let read = self.offset..self.offset + count as u64;
+        self.offset = read.end;
+        if !read.is_empty() {
+            system::drop_cached(&self.file, read);
+        }
+        Ok(count)
     }
 }

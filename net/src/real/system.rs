@@ -54,16 +54,17 @@ pub fn stand_back() {
     };
 }
 
-/// Asks the kernel to forget what it holds of a file whose content is on the medium: the next read is one of the
+/// Asks the kernel to forget what it holds of a part of a file that is with the device: the next read is one of the
 /// medium. Only a hint.
-pub fn drop_cached(file: &impl AsFd) {
+pub fn drop_cached(file: &impl AsFd, range: Range<u64>) {
     #[cfg(target_os = "linux")]
     // SAFETY: no memory is involved; the descriptor is open for the length of the call.
     unsafe {
-        libc::posix_fadvise(file.as_fd().as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED)
+        let (offset, length) = (range.start.cast_signed(), (range.end - range.start).cast_signed());
+        libc::posix_fadvise(file.as_fd().as_raw_fd(), offset, length, libc::POSIX_FADV_DONTNEED)
     };
     #[cfg(not(target_os = "linux"))]
-    let _ = file;
+    let _ = (file, range);
 }
 
 /// Hands a range of a file to the device, without waiting for it and without making it durable.

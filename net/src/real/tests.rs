@@ -240,3 +240,33 @@ fn whole_files_elsewhere_are_read_and_replaced() {
     host.write_file(&path, b"port 2\n").unwrap();
     assert_eq!(host.read_file(&path).unwrap(), b"port 2\n");
 }
+
+#[test]
+fn a_draft_reads_back_what_was_appended_and_has_its_name_only_at_its_end() {
+    run(async {
+        let scratch = Scratch::new();
+        let disk = Host::real().disk(scratch.path()).unwrap();
+        let draft = disk.draft("large").await.unwrap();
+        let pieces: Vec<Vec<u8>> = (0..9).map(|piece| vec![piece; 70_001 + usize::from(piece)]).collect();
+        for piece in &pieces {
+            draft.append(piece.clone()).await.unwrap();
+        }
+        assert!(disk.list().await.unwrap().is_empty());
+        let (found, told) = std::sync::mpsc::channel();
+        let read = move |file: &mut dyn std::io::Read| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            found.send(bytes).unwrap();
+        };
+        draft.read_through(Box::new(read)).await.unwrap();
+        assert_eq!(told.recv().unwrap(), pieces.concat());
+        draft.finish().await.unwrap();
+        assert_eq!(disk.list().await.unwrap(), ["large"]);
+        assert_eq!(disk.read_file("large").await.unwrap(), pieces.concat());
+        let given_up = disk.draft("other").await.unwrap();
+        given_up.append(vec![1; 10]).await.unwrap();
+        given_up.abandon().await.unwrap();
+        assert_eq!(disk.list().await.unwrap(), ["large"]);
+    })
+    .unwrap();
+}
