@@ -131,6 +131,7 @@ async fn fill_and_finish(
     };
     if let Some(append) = under_way.take() {
         append_done(append).await?;
+        node.host.point(point::SNAPSHOT_APPENDED);
     }
     while wait_for_certainty(node)? {
         ramkeep_net::sleep(STEP).await;

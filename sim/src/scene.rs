@@ -140,10 +140,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// The answer, which is one line, or two where it is a bulk string.
+    /// Asks and waits for the answer.
     pub async fn ask(&self, request: &str) -> io::Result<String> {
-        let asking = async {
-            self.conn.write_all(format!("{request}\r\n").as_bytes()).await?;
+        self.say(request).await?;
+        self.hear().await
+    }
+
+    /// Asks.
+    pub async fn say(&self, request: &str) -> io::Result<()> {
+        self.conn.write_all(format!("{request}\r\n").as_bytes()).await
+    }
+
+    /// The next answer, which is one line, or two where it is a bulk string.
+    pub async fn hear(&self) -> io::Result<String> {
+        let hearing = async {
             let mut answer = Vec::new();
             loop {
                 let lines = answer.iter().filter(|byte| **byte == b'\n').count();
@@ -156,7 +166,7 @@ impl Client {
                 }
             }
         };
-        timeout(PATIENCE, asking).await?
+        timeout(PATIENCE, hearing).await?
     }
 
     /// The answer that must come.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ramkeep_net::{Conn, Host, World, WorldOptions, simulate, sleep};
 use ramkeep_sim::campaign::node::{Bugs, PORT, Place, serve};
 use ramkeep_sim::campaign::options::{Options, Purpose};
+use ramkeep_sim::scene::{Trio, play};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -87,4 +88,34 @@ fn a_watch_during_replay_is_not_broken_by_the_replay() {
         }
         assert!(refused > 0, "the client came while the log was replayed");
     });
+}
+
+/// Seeds 1070, 1098 and others of a soak: a primary's disk fails with a write under way, whose reply is dropped. What the
+/// client asked next on the same connection was still answered, here or through the node that carried it, and that answer
+/// was taken for the dropped one. Such a connection only ends now.
+#[test]
+fn a_dropped_reply_is_not_answered_by_the_next() {
+    for seed in 0..12 {
+        play(100 + seed, move |world| async move {
+            let trio = Trio::start(world, Bugs::default());
+            let (primary, _) = trio.primary().await;
+            // Some come by way of another node.
+            let entry = if seed % 2 == 0 { primary } else { trio.others(primary)[0] };
+            let client = trio.connect(entry).await;
+            assert_eq!(client.told("SET k 0").await, "+OK\r\n");
+            for other in trio.others(primary) {
+                trio.world.with_disk(trio.nodes[other], |disk| {
+                    (disk.faults.latency.slow, disk.faults.latency.slow_us) = (1.0, (300_000, 300_000));
+                });
+            }
+            trio.world.with_disk(trio.nodes[primary], |disk| disk.faults.sync_error = 1.0);
+            client.say("SET k 1").await.expect("the connection is open");
+            sleep(Duration::from_millis(seed)).await;
+            if client.say("ECHO tag").await.is_ok()
+                && let Ok(answer) = client.hear().await
+            {
+                assert!(!answer.contains("tag"), "seed {seed}: {answer:?} is no answer to SET");
+            }
+        });
+    }
 }

@@ -246,6 +246,9 @@ pub(super) async fn read_all(
     for call in calls {
         line.queue(vec![call]);
         line.exchange(None).await?;
+        if line.session.is_refused() {
+            return Err(io::Error::other("refused"));
+        }
     }
     line.end(OVER);
     Ok(())
