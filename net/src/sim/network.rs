@@ -425,7 +425,8 @@ impl State {
         if let Some(error) = end.error {
             return Err(error.into());
         }
-        if end.is_write_ended {
+        // A machine that lost its power within a step of its code sends nothing of the rest of that step.
+        if end.is_write_ended || end.is_vanished {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let count = capacity.saturating_sub(end.unacknowledged_bytes).min(bytes.len());
