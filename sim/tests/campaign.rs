@@ -23,8 +23,8 @@ mod under_madsim {
     const SEEDS: u64 = 60;
     const DAMAGE_SEEDS: u64 = 30;
     const CLUSTER_SEEDS: u64 = 60;
-    /// So many seeds of three zones visit every named place of the code, and end a process at each.
-    const SEEDS_FOR_ALL_POINTS: u64 = 300;
+    /// In so much simulated time three zones come to every named place of the code, and end a process at each.
+    const SECONDS_FOR_ALL_POINTS: u64 = 20_000;
     /// States that a cluster campaign must come to.
     const REACHED: [&str; 4] = [
         "took up leadership",
@@ -181,7 +181,8 @@ mod under_madsim {
                 let is_reached = tally.reached.contains_key(state);
                 assert!(is_reached || tally.seeds < CLUSTER_SEEDS, "no run came to: {state}");
             }
-            for point in crash_points().filter(|_| tally.seeds >= SEEDS_FOR_ALL_POINTS) {
+            let simulated_s = tally.seeds * setting("SIM_MS").unwrap_or(DURATION_MS) / 1000;
+            for point in crash_points().filter(|_| simulated_s >= SECONDS_FOR_ALL_POINTS) {
                 assert!(tally.points.get(point).is_some_and(|counts| counts.ends > 0), "no end at: {point}");
             }
         }
