@@ -51,7 +51,6 @@ pub fn all() -> Vec<SeededBug> {
         three("M1", "reply before a majority has it", shard(ShardMutant::AcknowledgeBeforeCommit)),
         three("M2", "acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
         three("M3, M30", "failed or half-done write taken for a good one", log(LogMutant::SyncErrorIgnored)),
-        three("M6", "reads without a lease", shard(ShardMutant::LeaseIgnored)),
         three(
             "M8",
             "service before all of earlier terms is applied",
