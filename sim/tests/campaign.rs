@@ -24,7 +24,7 @@ mod under_madsim {
     const DAMAGE_SEEDS: u64 = 30;
     const CLUSTER_SEEDS: u64 = 60;
     /// In so much simulated time three zones come to every named place of the code, and end a process at each.
-    const SECONDS_FOR_ALL_POINTS: u64 = 20_000;
+    const SECONDS_FOR_ALL_POINTS: u64 = 200_000;
     /// States that a cluster campaign must come to.
     const REACHED: [&str; 4] = [
         "took up leadership",
