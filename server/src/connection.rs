@@ -79,6 +79,8 @@ enum Event {
 pub(crate) enum Step {
     /// Requests may be left over: give way and go on.
     Again,
+    /// A large part of what the socket had was taken in: others that have become ready come first.
+    GiveWay,
     /// All complete requests are done, or wait in the round.
     Idle,
     Leaves,
@@ -175,6 +177,10 @@ async fn drive(node: &Rc<Node>, link: &Rc<Link>) -> Option<Standing> {
             Step::Again => {
                 ramkeep_net::yield_now().await;
                 node.take_in(link)
+            }
+            Step::GiveWay => {
+                ramkeep_net::yield_now().await;
+                Step::Idle
             }
             Step::Idle if link.is_closing.get() && !link.has_unsent() => Step::Closed,
             Step::Idle => match poll_fn(|context| link.poll_event(context)).await {

@@ -21,6 +21,9 @@ use std::rc::Rc;
 const ROUND_BYTES: usize = 64 << 10;
 /// Room that a read finds at least; with less, the round is executed first.
 const READ_BYTES_MIN: usize = 16 << 10;
+/// A connection that brought so much at once gives way before it reads again. Without that a client with a long pipeline
+/// is read dozens of times before the sockets of others are looked at.
+const GIVE_WAY_BYTES: usize = 8 << 10;
 /// A connection's own buffer larger than this is given back once it is empty.
 const KEPT_BYTES_MAX: usize = 16 << 10;
 
@@ -54,7 +57,10 @@ impl Node {
         }
         if !link.rest.borrow().is_empty() {
             let outcome = read_into(&link.conn, &mut link.rest.borrow_mut());
-            return outcome.map_or_else(|step| step, |()| self.take_in(link));
+            return match outcome.map(|_| self.take_in(link)) {
+                Ok(Step::Idle) => Step::GiveWay,
+                Ok(step) | Err(step) => step,
+            };
         }
         if self.round.borrow().buffer.len() + READ_BYTES_MIN > ROUND_BYTES {
             self.run_round();
@@ -64,15 +70,16 @@ impl Node {
             round.buffer.reserve_exact(ROUND_BYTES);
         }
         let start = round.buffer.len();
-        if let Err(step) = read_into(&link.conn, &mut round.buffer) {
-            return step;
-        }
+        let bytes = match read_into(&link.conn, &mut round.buffer) {
+            Ok(bytes) => bytes,
+            Err(step) => return step,
+        };
         let end = round.buffer.len();
         round.arrivals.push(Arrival { session: link.id, start, end });
         round.links.push(Rc::clone(link));
         link.has_arrived.set(true);
         self.turn_wanted.set();
-        Step::Idle
+        if bytes < GIVE_WAY_BYTES { Step::Idle } else { Step::GiveWay }
     }
 
     /// Executes what was read since the last round, and writes what may leave.
@@ -154,11 +161,11 @@ impl Node {
     }
 }
 
-/// Reads once; if nothing came, gives what the connection's task does next.
-fn read_into(conn: &Wire, buffer: &mut Vec<u8>) -> Result<(), Step> {
+/// Reads once and gives the number of bytes; if nothing came, gives what the connection's task does next.
+fn read_into(conn: &Wire, buffer: &mut Vec<u8>) -> Result<usize, Step> {
     match conn.try_read(buffer) {
         Ok(0) => Err(Step::Closed),
-        Ok(_) => Ok(()),
+        Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Step::Idle),
         Err(_) => Err(Step::Closed),
     }
