@@ -12,16 +12,12 @@ use ramkeep_net::{Disk, LogFile};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Name of the file with term and vote.
 pub const VOTE_FILE: &str = "vote";
 const SEGMENT_PREFIX: &str = "log-";
 /// Writes larger than this go to the writer's thread, whoever waits.
 const INLINE_BYTES_MAX: usize = 16 << 10;
-
-/// Between two segments that are removed.
-const CUT_REST: Duration = Duration::from_millis(20);
 
 /// Name of a segment's file.
 pub fn segment_name(segment: u64) -> String {
@@ -218,8 +214,6 @@ impl LogDriver {
                 if let Err(error) = disk.remove(&segment_name(segment)).await {
                     tracing::warn!(segment, %error, "a segment that was cut stays");
                 }
-                // Gigabytes given back to the device at once would hold up the log's writes.
-                ramkeep_net::sleep(CUT_REST).await;
                 node.host.point(point::CUT_HALF_DONE);
             }
             if let Err(error) = disk.sync_dir().await {

@@ -2,13 +2,14 @@
 //!
 //! Lives here: [`RealDisk`] and its files. Not here: the threads (`worker`), what is in the files.
 //!
-//! Four threads per directory, each started when first needed: one only writes to log files, one makes
+//! Five threads per directory, each started when first needed: one only writes to log files, one makes
 //! (zeroes) new files so that the writer never waits for that, one writes and reads back large files in the
-//! making, one does everything else.
+//! making, one gives back the space of removed ones, one does everything else.
 //!
 //! Invariant: log files are open with O_DSYNC, so that a write has returned only when it is on the medium.
 
 use super::paced::{Pace, Rested};
+use super::retired::{self, Retired};
 use super::system;
 use super::worker::Worker;
 use crate::disk::{Draft, Fence, LOCK_NAME, PARTIAL_SUFFIX, ReadJob, check_name};
@@ -29,6 +30,7 @@ const ZERO_BYTES: usize = 1 << 20;
 pub struct RealDisk {
     directory: Arc<Path>,
     workers: Rc<Workers>,
+    retired: Retired,
     /// Held open for its lock; `None` for a directory opened only for reading.
     lock: Option<Arc<File>>,
 }
@@ -37,6 +39,7 @@ struct Workers {
     writer: Worker,
     allocator: Worker,
     drafts: Worker,
+    sweeper: Worker,
     files: Worker,
 }
 
@@ -73,9 +76,10 @@ impl RealDisk {
             writer: Worker::new("log-writer"),
             allocator: Worker::new("allocator"),
             drafts: Worker::with_patience("drafts"),
+            sweeper: Worker::with_patience("sweeper"),
             files: Worker::new("files"),
         };
-        Self { directory: directory.into(), workers: Rc::new(workers), lock }
+        Self { directory: directory.into(), workers: Rc::new(workers), retired: Retired::default(), lock }
     }
 
     /// Runs `job` on the directory. It holds the lock until it has ended, even if the disk is dropped before.
@@ -145,15 +149,30 @@ impl Disk for RealDisk {
     }
 
     fn remove(&self, name: &str) -> LocalFuture<'static, io::Result<()>> {
-        let name = name.to_owned();
+        let (name, retired) = (name.to_owned(), self.retired.clone());
         self.on_files(&self.workers.files, true, move |directory| {
             check_name(&name)?;
-            remove_file(&directory.join(name))
+            let path = directory.join(name);
+            let held = Retired::hold(&path);
+            remove_file(&path)?;
+            held.into_iter().for_each(|file| retired.keep(file));
+            Ok(())
         })
     }
 
     fn sync_dir(&self) -> LocalFuture<'static, io::Result<()>> {
-        self.on_files(&self.workers.files, true, sync_directory)
+        let (retired, workers) = (self.retired.clone(), Rc::clone(&self.workers));
+        let gone = self.on_files(&self.workers.files, true, move |directory| {
+            sync_directory(directory)?;
+            Ok(retired.take())
+        });
+        Box::pin(async move {
+            for file in gone.await? {
+                // Its outcome interests nobody: the kernel frees what is left when the file is closed.
+                drop(workers.sweeper.submit(move || retired::shrink(&file)));
+            }
+            Ok(())
+        })
     }
 
     #[allow(clippy::disallowed_methods, reason = "the replacement itself")]

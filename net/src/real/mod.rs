@@ -10,6 +10,7 @@ mod clock;
 mod connection;
 mod disk;
 mod paced;
+mod retired;
 mod signals;
 mod system;
 mod worker;
