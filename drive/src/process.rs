@@ -3,13 +3,17 @@
 //! Lives here: start, SIGKILL, SIGSTOP, SIGCONT, SIGTERM, how it ended, what it printed.
 //! Not here: its configuration (`cluster`), whether it serves.
 //!
-//! Invariant: no process outlives its value.
+//! Invariant: no process outlives its value, nor the process that holds it: a node whose standard input ends, because
+//! nobody holds the other end any more, ends too.
 #![allow(clippy::disallowed_methods, reason = "files and processes of the machine are what this is about")]
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// Set in the environment of a node that is to end when its standard input does.
+pub const ENDS_WITH_INPUT: &str = "RAMKEEP_ENDS_WITH_INPUT";
 
 /// Bytes of the end of a log that are shown.
 const TAIL_BYTES: u64 = 2000;
@@ -48,7 +52,9 @@ impl Process {
         let child = command
             .args(arguments)
             .current_dir(folder)
-            .stdin(Stdio::null())
+            // The child has the other end until it ends or this process does, by whatever cause.
+            .stdin(Stdio::piped())
+            .env(ENDS_WITH_INPUT, "1")
             .stderr(output.try_clone()?)
             .stdout(output)
             .spawn()?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
-use ramkeep_drive::process::Program;
+use ramkeep_drive::process::{ENDS_WITH_INPUT, Program};
 use ramkeep_jepsen::options::{Hidden, Invocation, RunOptions};
 use ramkeep_net::Host;
 
@@ -27,6 +27,9 @@ pub fn main() -> ExitCode {
 }
 
 fn fake(host: Host, flaw: String, port: u16) -> Result<bool, String> {
+    if host.environment(ENDS_WITH_INPUT).is_some() {
+        host.end_with_standard_input("the process that started this server has ended");
+    }
     let serving = ramkeep_net::run(ramkeep_jepsen::fake::serve(host, flaw, port));
     let ended = serving.and_then(|inner| inner);
     ended.map(|()| true).map_err(|error| error.to_string())

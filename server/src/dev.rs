@@ -2,8 +2,10 @@
 //!
 //! Lives here: starting, stopping and signalling nodes on this machine. Not here: their plan (`cli::dev`).
 //!
-//! Invariant: no process is signalled but one that runs the node's own configuration file.
+//! Invariant: no process is signalled but one that runs the node's own configuration file. What a command that stays has
+//! started ends with it, by whatever cause.
 
+use ramkeep_drive::process::ENDS_WITH_INPUT;
 use ramkeep_net::Host;
 use ramkeep_server::cli::client::{Client, ClientError};
 use ramkeep_server::cli::dev::{
@@ -15,7 +17,7 @@ use rand_core::RngCore;
 use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A started cluster serves within this time, replay of its logs included.
@@ -42,7 +44,7 @@ pub async fn run(host: &Host, arguments: &DevArguments) -> Result<String, String
             if dev.process_of(zone).is_some() {
                 return Err(format!("zone {zone} runs already"));
             }
-            dev.start(zone)?;
+            dev.start(zone, Life::OfItsOwn)?;
             dev.wait(|status| {
                 let is_there = |node: &&ramkeep_server::status::NodeStatus| node.node == *zone;
                 status.nodes.iter().find(is_there).is_some_and(|node| node.primary.is_some())
@@ -60,6 +62,15 @@ pub async fn run(host: &Host, arguments: &DevArguments) -> Result<String, String
     }
 }
 
+/// How long a node lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// Until it is stopped.
+    OfItsOwn,
+    /// No longer than the command that starts it.
+    OfCommand,
+}
+
 struct Dev<'h> {
     host: &'h Host,
     /// Absolute.
@@ -67,7 +78,7 @@ struct Dev<'h> {
     /// As the user wrote it.
     shown: String,
     /// Nodes that this very command started.
-    started: RefCell<Vec<String>>,
+    started: RefCell<Vec<(String, Child)>>,
 }
 
 impl Dev<'_> {
@@ -93,7 +104,8 @@ impl Dev<'_> {
         }
         for node in &nodes {
             if self.process_of(&node.name).is_none() {
-                self.start(&node.name)?;
+                let life = if plan.foreground { Life::OfCommand } else { Life::OfItsOwn };
+                self.start(&node.name, life)?;
             }
         }
         let mut status = self
@@ -155,16 +167,21 @@ impl Dev<'_> {
         })
     }
 
-    fn start(&self, name: &str) -> Result<(), String> {
+    fn start(&self, name: &str, life: Life) -> Result<(), String> {
         let executable = self.host.facts().executable;
         let log = self.path(&format!("{name}.log"));
         #[allow(clippy::disallowed_methods, reason = "what a child prints goes to a plain file")]
         let output = OpenOptions::new().create(true).append(true).open(&log);
         let output = output.map_err(|error| format!("{log}: {error}"))?;
         let errors = output.try_clone().map_err(|error| format!("{log}: {error}"))?;
-        let child = Command::new(&executable)
+        let mut command = Command::new(&executable);
+        match life {
+            Life::OfItsOwn => command.stdin(Stdio::null()),
+            // Its other end is held with the child.
+            Life::OfCommand => command.stdin(Stdio::piped()).env(ENDS_WITH_INPUT, "1"),
+        };
+        let child = command
             .arg(self.path(&format!("{name}.conf")))
-            .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
             // A signal from the terminal is for the command, not for the nodes.
@@ -173,7 +190,7 @@ impl Dev<'_> {
             .map_err(|error| format!("{executable}: {error}"))?;
         let file = self.path(&format!("{name}.pid"));
         let written = self.host.write_file(&file, format!("{}\n", child.id()).as_bytes());
-        self.started.borrow_mut().push(name.to_owned());
+        self.started.borrow_mut().push((name.to_owned(), child));
         written.map_err(|error| format!("{file}: {error}"))
     }
 
@@ -237,7 +254,7 @@ impl Dev<'_> {
 
     /// A node that ended by itself has said why; one that was killed is not waited for.
     fn check_running(&self) -> Result<(), String> {
-        for name in &*self.started.borrow() {
+        for (name, _) in &*self.started.borrow() {
             if self.process_of(name).is_none() {
                 let log = self.host.read_file(&self.path(&format!("{name}.log"))).unwrap_or_default();
                 let last = String::from_utf8_lossy(&log).trim_end().lines().last().unwrap_or("").to_owned();

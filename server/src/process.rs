@@ -1,5 +1,6 @@
 //! The process around a node: arguments in, messages out, signals.
 
+use ramkeep_drive::process::ENDS_WITH_INPUT;
 use ramkeep_engine::NodeFacts;
 use ramkeep_engine::config::LogFormat;
 use ramkeep_engine::time::Now;
@@ -118,6 +119,11 @@ impl Files for RealFiles<'_> {
 }
 
 fn server(host: &Host, arguments: &ServerArguments) -> ExitCode {
+    if host.environment(ENDS_WITH_INPUT).is_some() && !arguments.reads_standard_input {
+        host.end_with_standard_input(
+            "ramkeep: the process that started this node has ended, and so does the node",
+        );
+    }
     let assembled = match config_file::assemble(arguments, &mut RealFiles(host)) {
         Ok(assembled) => assembled,
         Err(error) => {

@@ -26,11 +26,14 @@ use crate::{Disk, Elapsed};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Exit code of a process that ended because the one that had started it did.
+const ORPHANED: i32 = 3;
 
 /// What one node sees of the world. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -123,6 +126,19 @@ impl Host {
         let mut text = Vec::new();
         io::Read::read_to_end(&mut io::stdin().lock(), &mut text)?;
         Ok(text)
+    }
+
+    /// From now on the process ends at once, whatever it is doing, when its standard input ends: then the process that
+    /// held the other end has ended. `last_words` go to standard error.
+    #[allow(clippy::disallowed_methods, reason = "a wait that nothing may hold up needs a thread of its own")]
+    pub fn end_with_standard_input(&self, last_words: &'static str) {
+        std::thread::spawn(move || {
+            // An error is an end as well.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            // Nobody may be there to read it.
+            let _ = writeln!(io::stderr(), "{last_words}");
+            std::process::exit(ORPHANED);
+        });
     }
 
     /// Facts about the process.
