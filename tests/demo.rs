@@ -1,13 +1,15 @@
 //! Does `ramkeep demo` show what it promises, and does it notice a server that loses?
 #![allow(clippy::disallowed_methods, reason = "these tests are about real processes")]
 
+use ramkeep_tests::cluster::free_ports;
 use ramkeep_tests::server::{Options, Program, Server, fresh_folder};
-use ramkeep_tests::tools::printed;
+use ramkeep_tests::tools::{printed, program, skip};
+use serde_json::Value as Json;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn demo(folder: &Path, words: &[&str]) -> Child {
     Command::new(Program::under_test().path)
@@ -77,14 +79,131 @@ fn a_server_that_forgets_is_found_out() {
     fs::remove_dir_all(folder).expect("ours to remove");
 }
 
+/// Servers that are no Ramkeep, where they are installed.
+fn others() -> Vec<Program> {
+    let names = ["redis-server", "valkey-server"];
+    let found: Vec<Program> = names.into_iter().filter_map(program).map(|path| Program { path }).collect();
+    if found.is_empty() {
+        skip(
+            "a_server_that_writes_nothing_down_is_shown_as_what_it_is",
+            "neither redis-server nor valkey-server",
+        );
+    }
+    found
+}
+
+#[test]
+fn a_server_that_writes_nothing_down_is_shown_as_what_it_is() {
+    for program in others() {
+        let folder = fresh_folder();
+        let mut server = Server::start(Options::of(program.clone()));
+        let good = end(against(&folder, &server, "3"));
+        let text = printed(&good);
+        assert_eq!(good.status.code(), Some(0), "{program:?}: nobody did it any harm: {text}");
+        assert!(text.contains("LOST 0") && text.contains("checker: linearizable"), "{program:?}: {text}");
+        server.client().call(&["FLUSHALL"]).expect("a running server answers");
+        let child = against(&folder, &server, "6");
+        thread::sleep(Duration::from_secs(3));
+        server.kill();
+        server.start_again();
+        let output = end(child);
+        let text = printed(&output);
+        assert_eq!(output.status.code(), Some(1), "{program:?}: {text}");
+        assert!(number(&text, "LOST") > 0, "{program:?}: {text}");
+        fs::remove_dir_all(folder).expect("ours to remove");
+    }
+}
+
+/// A server that stays away has not been shown to have lost anything.
+#[test]
+fn a_server_that_does_not_come_back_is_not_said_to_have_lost() {
+    let mut server = Server::start(Options::under_test());
+    let folder = fresh_folder();
+    let child = against(&folder, &server, "3");
+    thread::sleep(Duration::from_secs(2));
+    server.kill();
+    let output = end(child);
+    let text = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("found unknown   LOST unknown") && text.contains("cannot be read back"), "{text}");
+    fs::remove_dir_all(folder).expect("ours to remove");
+}
+
+/// Process ids of the nodes that a process has started and that run.
+fn nodes_of(parent: u32) -> Vec<u32> {
+    let output = Command::new("ps")
+        .args(["-A", "-o", "ppid=,pid=,stat=,args="])
+        .output()
+        .expect("ps is part of every system");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let child = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (above, process, state) = (words.next()?, words.next()?, words.next()?);
+        // Others are there for a moment: a `ps`, a `kill`.
+        let is_node = words.any(|word| word.ends_with(".conf"));
+        (above.parse() == Ok(parent) && is_node && !state.starts_with('Z')).then(|| process.parse().ok())?
+    };
+    text.lines().filter_map(child).collect()
+}
+
+fn is_running(process: u32) -> bool {
+    let output = Command::new("ps").args(["-o", "stat=", "-p", &process.to_string()]).output();
+    let state = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    state.is_ok_and(|state| !state.is_empty() && !state.starts_with('Z'))
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within 30 s: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Kills the process that has started three nodes, and waits for their end.
+fn kill_with_its_nodes(mut parent: Child) {
+    wait_until("three nodes run", || nodes_of(parent.id()).len() == 3);
+    let nodes = nodes_of(parent.id());
+    parent.kill().expect("a child of ours takes signals");
+    parent.wait().expect("a child of ours can be waited for");
+    wait_until("the nodes have ended too", || !nodes.iter().any(|node| is_running(*node)));
+}
+
+#[test]
+fn no_node_outlives_a_demonstration_that_is_killed() {
+    let folder = fresh_folder();
+    kill_with_its_nodes(demo(&folder, &["--seconds", "60"]));
+    fs::remove_dir_all(folder).expect("ours to remove");
+}
+
+#[test]
+fn no_node_outlives_a_cluster_in_the_foreground_that_is_killed() {
+    let folder = fresh_folder();
+    let mut foreground = Command::new(Program::under_test().path);
+    foreground.args(["dev", "--foreground", "--port", &free_ports().to_string(), "--dir"]).arg(&folder);
+    let foreground =
+        foreground.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the program starts");
+    kill_with_its_nodes(foreground);
+    fs::remove_dir_all(folder).expect("ours to remove");
+}
+
 #[test]
 fn another_server_is_written_to_only_when_its_database_is_empty() {
     let server = Server::start(Options::under_test());
     let folder = fresh_folder();
     let text = |output: &Output| printed(output);
-    let good = end(against(&folder, &server, "3"));
+    let address = format!("redis://127.0.0.1:{}", server.port());
+    let good = end(demo(&folder, &["--seconds", "3", "--json", "--against", &address]));
     assert_eq!(good.status.code(), Some(0), "{}", text(&good));
-    assert!(number(&text(&good), "acknowledged") > 0, "{}", text(&good));
+    let summary: Json = serde_json::from_slice(&good.stdout).expect("one JSON value and nothing else");
+    assert!(summary["acknowledged"].as_u64().is_some_and(|count| count > 0), "{summary}");
+    assert_eq!(summary["found"], summary["acknowledged"], "{summary}");
+    assert_eq!(summary["verdict"], "linearizable", "{summary}");
+    assert!(summary["against"].as_str().is_some_and(|shown| shown.starts_with(&address)), "{summary}");
+    assert!(
+        String::from_utf8_lossy(&good.stderr).contains("reading everything back"),
+        "the story is beside it"
+    );
     let refused = end(against(&folder, &server, "3"));
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
     assert!(text(&refused).contains("choose an empty one"), "{}", text(&refused));

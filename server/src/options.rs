@@ -187,11 +187,15 @@ struct DemoOptions {
     /// Where the history and the report go
     #[arg(long, default_value = demo::DEFAULT_DIRECTORY)]
     dir: String,
+    /// The summary as one JSON value, and nothing else on standard output
+    #[arg(long)]
+    json: bool,
 }
 
 impl DemoOptions {
     fn arguments(self) -> DemoArguments {
-        DemoArguments { seconds: self.seconds, against: self.against, directory: self.dir }
+        let DemoOptions { seconds, against, dir: directory, json } = self;
+        DemoArguments { seconds, against, directory, json }
     }
 }
 
@@ -558,11 +562,12 @@ mod tests {
             Err(message) => Err(message),
         };
         let against = Url::parse("redis://:pw@h:7000/9").ok();
-        let expected = DemoArguments { seconds: 30, against: None, directory: "./ramkeep-demo".into() };
+        let expected =
+            DemoArguments { seconds: 30, against: None, directory: "./ramkeep-demo".into(), json: false };
         assert_eq!(demo("demo"), Ok(expected.clone()));
         assert_eq!(
-            demo("demo --seconds 5 --against redis://:pw@h:7000/9 --dir d"),
-            Ok(DemoArguments { seconds: 5, against, directory: "d".into() })
+            demo("demo --seconds 5 --against redis://:pw@h:7000/9 --dir d --json"),
+            Ok(DemoArguments { seconds: 5, against, directory: "d".into(), json: true })
         );
         for line in ["demo --seconds 1", "demo --against localhost", "demo --against rediss://h"] {
             assert!(demo(line).is_err(), "{line}");

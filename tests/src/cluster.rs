@@ -127,7 +127,7 @@ const SLOT_PORTS: u16 = 8;
 const SLOTS: u16 = 330;
 
 /// The first of ports in a row that nobody listens on, nor on those ten thousand above.
-fn free_ports() -> u16 {
+pub fn free_ports() -> u16 {
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     // Clusters of tests that run at once begin to look at places of their own.
     static ASKED: AtomicU16 = AtomicU16::new(0);

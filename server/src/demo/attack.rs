@@ -5,12 +5,12 @@
 //!
 //! Invariant: one zone is harmed at a time, and the next only after all three were whole again.
 
+use super::Story;
 use super::cluster::{Cluster, ZONES};
 use ramkeep_drive::client::SharedRef;
 use ramkeep_net::{Host, sleep};
 use ramkeep_server::cli::demo::{FaultKind, FaultSeen, Role};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
 /// The first fault, the time between two, and how long a zone stays away once another serves.
@@ -29,6 +29,7 @@ const COMPARISON_STEP: Duration = Duration::from_millis(100);
 
 pub struct Attack<'d> {
     host: &'d Host,
+    story: Story,
     shared: &'d SharedRef,
     cluster: &'d Cluster,
     begin_ns: u64,
@@ -37,8 +38,14 @@ pub struct Attack<'d> {
 }
 
 impl Attack<'_> {
-    pub fn new<'d>(host: &'d Host, shared: &'d SharedRef, cluster: &'d Cluster, begin_ns: u64) -> Attack<'d> {
-        Attack { host, shared, cluster, begin_ns, faults: Vec::new(), complaints: Vec::new() }
+    pub fn new<'d>(
+        host: &'d Host,
+        story: Story,
+        shared: &'d SharedRef,
+        cluster: &'d Cluster,
+        begin_ns: u64,
+    ) -> Attack<'d> {
+        Attack { host, story, shared, cluster, begin_ns, faults: Vec::new(), complaints: Vec::new() }
     }
 
     fn passed(&self) -> Duration {
@@ -69,9 +76,7 @@ impl Attack<'_> {
         let at_s = self.passed().as_secs_f64();
         let details = BTreeMap::from([("zone".to_owned(), ZONES[zone].into())]);
         self.shared.borrow_mut().book.recorder.fault(since_ns, kind.word(), details);
-        print!("{at_s:6.1} s  zone {}, the primary's: {:<24}", ZONES[zone], kind.text());
-        // What is not shown now is shown with the line's rest.
-        let _ = std::io::stdout().flush();
+        self.story.tell(&format!("{at_s:6.1} s  zone {}, the primary's: {:<24}", ZONES[zone], kind.text()));
         match kind {
             FaultKind::Kill => self.cluster.kill(zone),
             FaultKind::Cut => self.cluster.cut(zone, true).await?,
@@ -82,8 +87,10 @@ impl Attack<'_> {
             None => None,
         };
         match (&successor, unavailable_s) {
-            (Some(successor), Some(time)) => println!("zone {successor} serves after {time:.2} s"),
-            _ => println!("nobody serves"),
+            (Some(successor), Some(time)) => {
+                self.story.tell_line(&format!("zone {successor} serves after {time:.2} s"));
+            }
+            _ => self.story.tell_line("nobody serves"),
         }
         sleep(AWAY).await;
         let until_s = self.passed().as_secs_f64();

@@ -24,6 +24,7 @@ use ramkeep_server::cli::demo::{DemoArguments, FaultSeen, Lane, Role, Run, page:
 use rand_core::{RngCore, SeedableRng};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ const KEYS: u32 = 12;
 
 const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
 const READ_PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait, before the final read, for a server that does not answer.
+const RETURN_PATIENCE: Duration = Duration::from_secs(20);
 /// How often nodes are asked what they are.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -66,11 +69,39 @@ async fn play(host: &Host, arguments: &DemoArguments) -> Result<Outcome, String>
     let run = demo.judge(seen, &history)?;
     host.write_file(&page_path, page(&run, HISTORY_FILE).as_bytes())
         .map_err(|error| format!("{page_path}: {error}"))?;
-    Ok(run.outcome(&history, &page_path))
+    Ok(run.summary(&history, &page_path).outcome(arguments.json))
+}
+
+/// Where it is told what happens meanwhile.
+#[derive(Clone, Copy)]
+enum Story {
+    StandardOutput,
+    /// Standard output is for the summary alone.
+    StandardError,
+}
+
+impl Story {
+    /// A reader that went away is no error of ours.
+    fn tell(self, text: &str) {
+        let _ = match self {
+            Story::StandardOutput => write_and_flush(&mut std::io::stdout(), text),
+            Story::StandardError => write_and_flush(&mut std::io::stderr(), text),
+        };
+    }
+
+    fn tell_line(self, text: &str) {
+        self.tell(&format!("{text}\n"));
+    }
+}
+
+fn write_and_flush(out: &mut dyn Write, text: &str) -> std::io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 struct Demo {
     host: Host,
+    story: Story,
     shared: SharedRef,
     seed: u64,
     seconds: Duration,
@@ -83,7 +114,8 @@ struct Seen {
     lanes: Vec<Lane>,
     faults: Vec<FaultSeen>,
     complaints: Vec<String>,
-    found: marks::Found,
+    /// Nothing where the server does not answer.
+    found: Option<marks::Found>,
     /// Begin and length of the time in which faults happened.
     begin_ns: u64,
     seconds: f64,
@@ -128,7 +160,8 @@ impl Demo {
             is_over: false,
         };
         let seconds = Duration::from_secs(u64::from(arguments.seconds));
-        Demo { host: host.clone(), shared: Rc::new(RefCell::new(shared)), seed, seconds }
+        let story = if arguments.json { Story::StandardError } else { Story::StandardOutput };
+        Demo { host: host.clone(), story, shared: Rc::new(RefCell::new(shared)), seed, seconds }
     }
 
     fn now_ns(&self) -> u64 {
@@ -163,28 +196,47 @@ impl Demo {
         }
     }
 
-    /// Reads every key back.
-    async fn final_read(&self, target: &Target, complaints: &mut Vec<String>) -> marks::Found {
+    /// Reads every key back; nothing where the server does not answer.
+    async fn final_read(&self, target: &Target, complaints: &mut Vec<String>) -> Option<marks::Found> {
+        self.story.tell_line("reading everything back");
         let (calls, marks) = {
             let mut shared = self.shared.borrow_mut();
             let now_ns = shared.clock.monotonic_ns();
             shared.book.recorder.begin_final_read(now_ns);
             (shared.book.workloads.final_reads(), shared.marks.clone())
         };
-        if let Err(error) = client::read_all(&self.host, &self.shared, target, calls, READ_PATIENCE).await {
-            complaints.push(format!("the final read failed: {error}"));
-        }
-        match marks::read_back(&self.host, target, &marks).await {
-            Ok(found) => found,
+        let reading = async {
+            self.wait_until_there(target).await?;
+            client::read_all(&self.host, &self.shared, target, calls, READ_PATIENCE).await?;
+            marks::read_back(&self.host, target, &marks).await
+        };
+        match reading.await {
+            Ok(found) => Some(found),
             Err(error) => {
                 complaints.push(format!("what was acknowledged cannot be read back: {error}"));
-                marks::Found { acknowledged: marks.acknowledged(), ..marks::Found::default() }
+                None
+            }
+        }
+    }
+
+    /// A server that went away, or reads its data, is waited for.
+    async fn wait_until_there(&self, target: &Target) -> std::io::Result<()> {
+        let until_ns = self.now_ns() + RETURN_PATIENCE.as_nanos() as u64;
+        loop {
+            let outcome = match timeout(CLIENT_PATIENCE, target.connect(&self.host)).await {
+                Ok(outcome) => outcome,
+                Err(elapsed) => Err(elapsed.into()),
+            };
+            match outcome {
+                Ok(_) => return Ok(()),
+                Err(error) if self.now_ns() > until_ns => return Err(error),
+                Err(_) => sleep(LOOK).await,
             }
         }
     }
 
     async fn three_zones(&self) -> Result<Seen, String> {
-        println!("starting three zones on this machine");
+        self.story.tell_line("starting three zones on this machine");
         let cluster = Rc::new(Cluster::start(&self.host).await?);
         let lanes: Lanes = Rc::new(RefCell::new(
             ZONES.iter().map(|name| Lane { name: (*name).into(), roles: Vec::new() }).collect(),
@@ -192,12 +244,12 @@ impl Demo {
         let tasks = self.start_clients(|number| cluster.targets(number % ZONES.len()));
         let begin_ns = self.now_ns();
         let watching = self.watch(&cluster, &lanes, begin_ns);
-        println!(
+        self.story.tell_line(&format!(
             "{CLIENTS} clients and {WRITERS} writers for {} s; the primary's zone is killed or cut off every {} s",
             self.seconds.as_secs(),
             FAULT_INTERVAL.as_secs()
-        );
-        let mut attack = Attack::new(&self.host, &self.shared, &cluster, begin_ns);
+        ));
+        let mut attack = Attack::new(&self.host, self.story, &self.shared, &cluster, begin_ns);
         attack.run(self.seconds).await;
         let Attack { faults, mut complaints, .. } = attack;
         let seconds = (self.now_ns() - begin_ns) as f64 / 1e9;
@@ -205,7 +257,6 @@ impl Demo {
         watching.abort();
         // An abort is an error of the task, and wanted.
         let _ = watching.await;
-        println!("reading everything back");
         let target = cluster.targets(cluster.primary().await.unwrap_or(0)).remove(0);
         let found = self.final_read(&target, &mut complaints).await;
         compare(&cluster, &mut complaints).await;
@@ -235,17 +286,19 @@ impl Demo {
         let shown = format!("redis://{}:{}/{}", url.host, url.port, url.database);
         let target = url.resolve(&self.host).await.map_err(|error| format!("{shown}: {error}"))?;
         self.check_empty(&target).await.map_err(|why| format!("{shown}: {why}"))?;
-        println!("{CLIENTS} clients and {WRITERS} writers for {} s, against {shown}", self.seconds.as_secs());
-        println!("do to it what you like meanwhile: what it acknowledges is read back at the end");
+        self.story.tell_line(&format!(
+            "{CLIENTS} clients and {WRITERS} writers for {} s, against {shown}\n\
+             do to it what you like meanwhile: what it acknowledges is read back at the end",
+            self.seconds.as_secs()
+        ));
         let begin_ns = self.now_ns();
         let tasks = self.start_clients(|_| vec![target.clone()]);
         sleep(self.seconds).await;
         let seconds = (self.now_ns() - begin_ns) as f64 / 1e9;
         let mut complaints = Vec::new();
         self.end_clients(tasks, &mut complaints).await;
-        println!("reading everything back");
         let found = self.final_read(&target, &mut complaints).await;
-        println!("the keys stay in database {} of {shown}", url.database);
+        self.story.tell_line(&format!("the keys stay in database {} of {shown}", url.database));
         Ok(Seen { against: Some(shown), complaints, found, begin_ns, seconds, ..Seen::default() })
     }
 
@@ -279,7 +332,7 @@ impl Demo {
         let mut text = Vec::new();
         history.write(&mut text, faults).map_err(|error| error.to_string())?;
         self.host.write_file(history_path, &text).map_err(|error| format!("{history_path}: {error}"))?;
-        println!("judging {} calls", history.operations.len());
+        self.story.tell_line(&format!("judging {} calls", history.operations.len()));
         let began_ns = clock.monotonic_ns();
         let report = check(&history, &Limits::default());
         let judged_in_s = (clock.monotonic_ns() - began_ns) as f64 / 1e9;
@@ -290,7 +343,8 @@ impl Demo {
         let latencies = ended.iter().copied().chain(of_marks);
         let latencies = latencies.map(|(from, to)| (at_s(to), (to - from) as f64 / 1e6)).collect();
         let mut complaints = seen.complaints;
-        complaints.extend(seen.found.lost.iter().map(|text| format!("LOST {text}")));
+        let lost = seen.found.iter().flat_map(|found| &found.lost);
+        complaints.extend(lost.map(|text| format!("LOST {text}")));
         let is_loss = |checker: &str| checker == "lost or invented write";
         Ok(Run {
             seed: self.seed,
@@ -300,8 +354,8 @@ impl Demo {
             faults: seen.faults,
             acknowledged_s: marks.acknowledged_ns.iter().map(|at_ns| at_s(*at_ns)).collect(),
             latencies,
-            counted: seen.found.acknowledged,
-            found: seen.found.found,
+            counted: marks.acknowledged(),
+            found: seen.found.map(|found| found.found),
             judged_calls: history.operations.len() as u64,
             judged_writes: count_writes(&history),
             judged_lost: report.violations.iter().filter(|it| is_loss(it.checker)).count() as u64,
