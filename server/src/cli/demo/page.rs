@@ -4,7 +4,7 @@
 //!
 //! Invariant: every text that came from outside is escaped.
 
-use super::{Run, chart, grouped, middle};
+use super::{FaultSeen, Role, Run, chart, grouped, middle};
 use std::fmt::Write;
 
 /// Writes the page. `history` is the name of the file with every call, beside the page.
@@ -50,9 +50,10 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 fn headline(run: &Run) -> String {
-    match run.acknowledged() {
-        0 => "Nothing was acknowledged".to_owned(),
-        all => format!("{} of {} acknowledged writes lost", grouped(run.lost()), grouped(all)),
+    match (run.acknowledged(), run.lost()) {
+        (0, _) => "Nothing was acknowledged".to_owned(),
+        (all, None) => format!("{} acknowledged writes, none of them read back", grouped(all)),
+        (all, Some(lost)) => format!("{} of {} acknowledged writes lost", grouped(lost), grouped(all)),
     }
 }
 
@@ -75,15 +76,16 @@ fn lead(run: &Run) -> String {
 fn tiles(run: &Run) -> String {
     let times = run.unavailable_s();
     let seconds = |time: Option<f64>| time.map_or("none".to_owned(), |time| format!("{time:.2} s"));
-    let lost_tone = if run.lost() == 0 { "good" } else { "bad" };
-    let verdict_tone = if run.verdict() == "linearizable" { "good" } else { "bad" };
+    let or_unknown = |number: Option<u64>| number.map_or("unknown".to_owned(), grouped);
+    let lost_tone = if run.lost() == Some(0) { "good" } else { "bad" };
+    let verdict_tone = if run.verdict() == "linearizable" { "word good" } else { "word bad" };
     let mut tiles: Vec<(&str, String, &str)> = Vec::new();
     if run.against.is_none() {
         tiles.push(("faults", run.faults.len().to_string(), ""));
     }
     tiles.push(("acknowledged", grouped(run.acknowledged()), ""));
-    tiles.push(("found", grouped(run.acknowledged() - run.lost()), ""));
-    tiles.push(("lost", grouped(run.lost()), lost_tone));
+    tiles.push(("found", or_unknown(run.lost().map(|lost| run.acknowledged() - lost)), ""));
+    tiles.push(("lost", or_unknown(run.lost()), lost_tone));
     tiles.push(("unavailable, median", seconds((!times.is_empty()).then(|| middle(&times))), ""));
     tiles.push(("unavailable, worst", seconds(times.last().copied()), ""));
     tiles.push(("checker", run.verdict().to_owned(), verdict_tone));
@@ -98,42 +100,71 @@ fn tiles(run: &Run) -> String {
 fn legend(run: &Run) -> String {
     let mut html = String::from("<p class=\"legend\">");
     if run.against.is_none() {
-        for (class, text) in [
-            ("primary", "primary"),
-            ("replica", "replica"),
-            ("nolease", "leads without a lease: answers nothing"),
-            ("lost", "knows of no primary"),
-            ("down", "down"),
-        ] {
-            html += &format!("<span><i class=\"{class}\"></i>{text}</span>");
+        for role in Role::ALL {
+            html += &format!("<span><i class=\"{}\"></i>{}</span>", role.class(), role.text());
         }
+        html += "<span><i class=\"kill\"></i>killed</span><span><i class=\"cut\"></i>cut off</span>";
     }
     html + "<span><i class=\"gap\"></i>no write acknowledged</span></p>\n"
 }
 
+/// The faults; with a server that is not ours, the times in which it was unavailable.
 fn faults(run: &Run) -> String {
-    if run.faults.is_empty() {
-        return String::new();
+    let longest = run.unavailable_s().last().copied().unwrap_or(0.0);
+    if run.against.is_some() {
+        let rows: Vec<String> = run
+            .gaps()
+            .iter()
+            .map(|(from, to)| format!("<td>{from:.1} s</td>{}", time_cell(Some(to - from), longest)))
+            .collect();
+        return table("Unavailable", &["from", "for"], &rows);
     }
-    let mut html = String::from(
-        "<section>\n<h2>Faults</h2>\n<table>\n<thead><tr><th>at</th><th>the primary’s zone</th><th>was</th><th>then \
-         served</th><th>without writes</th><th>taken back at</th></tr></thead>\n<tbody>\n",
-    );
-    for fault in &run.faults {
-        let or_nobody = |text: Option<String>| text.unwrap_or_else(|| "–".into());
-        writeln!(
-            html,
-            "<tr><td>{:.1} s</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1} s</td></tr>",
+    let or_nobody = |text: Option<String>| text.unwrap_or_else(|| "–".into());
+    let row = |fault: &FaultSeen| {
+        format!(
+            "<td>{:.1} s</td><td>{}</td><td class=\"{}\">{}</td><td>{}</td>{}<td>{:.1} s</td>",
             fault.at_s,
             escaped(&fault.zone),
+            fault.kind.word(),
             fault.kind.text(),
             or_nobody(fault.successor.as_deref().map(escaped)),
-            or_nobody(fault.unavailable_s.map(|time| format!("{time:.2} s"))),
+            time_cell(fault.unavailable_s, longest),
             fault.until_s
         )
-        .expect("a string takes everything");
+    };
+    let rows: Vec<String> = run.faults.iter().map(row).collect();
+    table(
+        "Faults",
+        &["at", "the primary’s zone", "was", "then served", "without writes", "taken back at"],
+        &rows,
+    )
+}
+
+/// A time with a bar: the longest fills its cell.
+fn time_cell(time_s: Option<f64>, longest_s: f64) -> String {
+    match time_s {
+        Some(time) => format!(
+            "<td class=\"time\"><span class=\"bar\" style=\"width: {:.0}%\"></span><span>{time:.2} s</span></td>",
+            time / longest_s.max(time).max(0.001) * 100.0
+        ),
+        None => "<td>never again</td>".to_owned(),
     }
-    html + "</tbody>\n</table>\n</section>\n"
+}
+
+/// A section with numbered rows; nothing where there are none.
+fn table(title: &str, heads: &[&str], rows: &[String]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
+    let mut html = format!(
+        "<section>\n<h2>{title}</h2>\n<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">no.</th>{heads}</tr></thead>\n\
+         <tbody>\n"
+    );
+    for (index, row) in rows.iter().enumerate() {
+        writeln!(html, "<tr><td>{}</td>{row}</tr>", index + 1).expect("a string takes everything");
+    }
+    html + "</tbody>\n</table></div>\n</section>\n"
 }
 
 fn findings(run: &Run) -> String {
@@ -183,10 +214,12 @@ h2 { margin: 40px 0 12px; font-size: 20px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: 10px; margin: 28px 0 0; }
 .tiles div { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
 dt { color: var(--soft); font-size: 13px; }
-dd { margin: 2px 0 0; font-size: 21px; font-weight: 650; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+dd { margin: 2px 0 0; font-size: 21px; font-weight: 650; font-variant-numeric: tabular-nums; }
+dd.word { font-size: 15px; padding-top: 5px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 10px; color: var(--soft); font-size: 13px; }
 .legend i { display: inline-block; width: 14px; height: 10px; margin-right: 6px; border-radius: 2px; }
 i.primary { background: var(--primary); } i.replica { background: var(--replica); } i.nolease { background: var(--nolease); }
+i.kill, i.cut { height: 4px; vertical-align: middle; } i.kill { background: var(--bad); } i.cut { background: var(--cut); }
 i.lost { background: var(--lost); } i.down { background: var(--down); } i.gap { background: var(--gap); }
 svg { display: block; width: 100%; height: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
@@ -197,11 +230,15 @@ svg rect.lost { fill: var(--lost); } svg rect.down { fill: var(--down); opacity:
 svg .kill rect, svg .kill text { fill: var(--bad); } svg .kill line { stroke: var(--bad); }
 svg .cut rect, svg .cut text { fill: var(--cut); } svg .cut line { stroke: var(--cut); }
 svg .kill line, svg .cut line { stroke-width: 1; stroke-dasharray: 3 3; } svg .kill text, svg .cut text { font-weight: 650; }
-svg .area { fill: var(--area); opacity: .55; }
+svg .area { fill: var(--area); opacity: .55; } svg .length { fill: var(--bad); font-size: 11px; font-weight: 650; }
+svg .columns rect { fill: transparent; } svg .columns rect:hover { fill: var(--ink); opacity: .12; }
 svg .p50, svg .p99 { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
 svg .p50 { stroke: var(--primary); } svg .p99 { stroke: var(--p99); opacity: .8; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 10px; border-bottom: 1px solid var(--line); text-align: left; } th { color: var(--soft); font-size: 13px; font-weight: 500; }
+.wide { overflow-x: auto; } td.kill { color: var(--bad); } td.cut { color: var(--cut); }
+td.time { position: relative; min-width: 150px; } td.time span { position: relative; }
+td.time .bar { position: absolute; left: 0; top: 5px; bottom: 5px; border-radius: 4px; background: var(--gap); }
 li { margin: 6px 0; max-width: 80ch; } pre { overflow-x: auto; white-space: pre-wrap; margin: 0; }
 code, pre { font-family: ui-monospace, monospace; font-size: .92em; } a { color: var(--primary); }
 ";
@@ -216,7 +253,8 @@ mod tests {
         let html = page(&sample(), "history.jsonl");
         for part in [
             "0 of 12 745 acknowledged writes lost",
-            "<td>killed (kill -9)</td><td>b</td><td>0.75 s</td>",
+            "<td class=\"kill\">killed (kill -9)</td><td>b</td>",
+            "<span>0.75 s</span>",
             "prefers-color-scheme: dark",
             "href=\"history.jsonl\"",
             "</svg>",
