@@ -308,13 +308,13 @@ fn a_cut_log_without_its_snapshot_is_refused_and_nothing_is_changed() {
     let before = node.payloads();
     let mut disk = node.disk;
     let snapshot = std::mem::take(&mut disk.snapshot);
-    let covered = std::mem::take(&mut disk.covered);
+    let covered = std::mem::take(&mut disk.held.covered);
     let error = recover(&disk, ALONE).unwrap_err();
     assert!(matches!(error, RecoveryError::Gap { last: Position(0), .. }), "{error}");
     // One that is older than the cut does not help either.
     disk.snapshot = (Position(3), Term(1));
     assert!(matches!(recover(&disk, ALONE).unwrap_err(), RecoveryError::Gap { last: Position(3), .. }));
-    (disk.snapshot, disk.covered) = (snapshot, covered);
+    (disk.snapshot, disk.held.covered) = (snapshot, covered);
     assert_eq!(alone(disk, 15).unwrap().payloads(), before);
 }
 
@@ -328,7 +328,8 @@ fn a_snapshot_beyond_the_logs_end_is_where_the_log_goes_on() {
     let mut disk = node.disk;
     // From another member: the log here never had what it covers.
     disk.snapshot = (Position(40), Term(7));
-    disk.covered = vec![CommittedEntry { position: Position(40), term: Term(7), payload: b"all"[..].into() }];
+    disk.held.covered =
+        vec![CommittedEntry { position: Position(40), term: Term(7), payload: b"all"[..].into() }];
     for seed in 17..20 {
         let mut node = alone(disk, seed).unwrap();
         assert!(node.replica.term() > Term(7) && node.replica.base() >= Position(39));
@@ -353,7 +354,7 @@ fn what_the_log_holds_instead_of_what_the_snapshot_covers_is_void() {
     let mut disk = node.disk;
     // Another leader's entry stands at this position: ours and those after it were never committed.
     disk.snapshot = (Position(last.0 - 3), Term(9));
-    disk.covered =
+    disk.held.covered =
         vec![CommittedEntry { position: disk.snapshot.0, term: Term(9), payload: b"all"[..].into() }];
     for seed in 22..25 {
         let mut node = alone(disk, seed).unwrap();

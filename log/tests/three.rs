@@ -185,11 +185,11 @@ fn a_voter_behind_the_cut_of_a_new_primary_is_fed_from_its_log_where_a_snapshot_
         cluster.deliver_all().unwrap();
     }
     let wants = cluster.node(lagging).wants;
-    let covered = cluster.node(primary).disk.covered.clone();
+    let covered = cluster.node(primary).disk.held.covered.clone();
     fill_without_fetch(&mut cluster, 30);
     let lag = cluster.node(lagging);
     let (_, position, term) = wants.unwrap();
-    (lag.disk.snapshot, lag.disk.covered) = ((position, term), covered);
+    (lag.disk.snapshot, lag.disk.held.covered) = ((position, term), covered);
     let (voters, now_ns) = (cluster.voters.clone(), cluster.now_ns);
     cluster.node(primary).snapshot();
     cluster.restart_anew(lagging, &voters, now_ns);

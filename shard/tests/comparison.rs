@@ -1,8 +1,8 @@
 //! Replicas digest their data at marked positions and compare: those that are alike agree, whatever is written
 //! meanwhile; one that passed an entry over is found.
 
-use crate::common::{Node, Setup, WrongClock};
-use crate::log_common::{Disk, Random};
+use crate::common::{Disk, Node, Setup, WrongClock};
+use crate::disk::Random;
 use ramkeep_engine::session::SessionId;
 use ramkeep_log::NodeId;
 use ramkeep_shard::{Mutant, State};

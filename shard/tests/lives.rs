@@ -1,7 +1,7 @@
 //! Lives of a shard: everything that can go wrong, by seed, against what must hold always and at the end.
 
 use crate::common::cluster::{Cluster, Faults};
-use crate::log_common::Random;
+use crate::disk::Random;
 use ramkeep_shard::{Mutant, State};
 
 /// What was reached in a life.

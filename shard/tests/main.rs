@@ -1,9 +1,9 @@
 //! A shard of three replicas in one test: messages as values, no runtime.
 
 mod common;
-#[allow(dead_code)]
-#[path = "../../log/tests/common/mod.rs"]
-mod log_common;
+/// The disk of the log's own tests.
+#[path = "../../log/tests/common/disk.rs"]
+mod disk;
 
 mod comparison;
 mod freshness;

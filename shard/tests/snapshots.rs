@@ -1,8 +1,8 @@
 //! Snapshots of one voter: made in slices between commands, cut below, crashed at every step, loaded again.
 
 use crate::common::making::{Making, Step, begin, end, put, step};
-use crate::common::{Node, Setup, WrongClock};
-use crate::log_common::{ALONE, Disk, Random};
+use crate::common::{Disk, Node, Setup, WrongClock};
+use crate::disk::{ALONE, Random};
 
 fn start(disk: Disk, seed: u64) -> Node {
     try_start(disk, seed).unwrap_or_else(|why| panic!("{why}"))
@@ -125,7 +125,7 @@ fn a_damaged_snapshot_is_never_loaded() {
     let disk = node.disk;
     for at in 0..file.len() {
         let mut disk = disk.clone();
-        disk.snapshot_file[at] ^= 1 << (at % 8);
+        disk.held[at] ^= 1 << (at % 8);
         let outcome = try_start(disk, 2);
         assert!(outcome.is_err(), "byte {at} of the snapshot is wrong");
     }

@@ -118,13 +118,13 @@ impl Cluster {
             return Ok(());
         };
         let (position, term) = other.disk.snapshot;
-        let (covered, members) = (other.disk.covered.clone(), other.disk.snapshot_members.clone());
+        let (covered, members) = (other.disk.held.covered.clone(), other.disk.held.members.clone());
         let found = self.nodes.get_mut(&node).expect("it wants something");
         if found.disk.snapshot.0 >= position || found.replica.committed() >= position {
             return Ok(());
         }
-        (found.disk.snapshot, found.disk.covered) = ((position, term), covered);
-        found.disk.snapshot_members = members;
+        (found.disk.snapshot, found.disk.held.covered) = ((position, term), covered);
+        found.disk.held.members = members;
         self.trace.push(format!("{} {node:?} has the snapshot at {position:?}", self.now_ns));
         if crashes {
             self.stop(node);

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
-use ramkeep_log::{CommittedEntry, Member, Message, Newcomer, NodeId, Position, ShardId, Term, Uuid};
+use ramkeep_log::{
+    CommittedEntry, Member, Message, Mutants, Newcomer, NodeId, Position, ShardId, Term, Uuid,
+};
 use ramkeep_shard::{Mutant, Shard, State, StateDigest};
 
 use super::history::{History, Outcome, written};
-use super::{Node, Setup, WrongClock, making, model};
-use crate::log_common::{Disk, Random, recover};
+use super::{Disk, Node, Setup, WrongClock, making, model};
+use crate::disk::{Random, recover};
 
 pub const TICK_NS: u64 = 50_000_000;
 
@@ -345,7 +347,7 @@ impl Cluster {
         let disks = self.nodes.values().map(|node| (node.id, &node.disk));
         let all = disks.chain(self.down.iter().map(|(id, down)| (*id, &down.disk)));
         for (id, disk) in all {
-            let Ok((entries, recovered, _)) = recover(disk, id) else { continue };
+            let Ok((entries, recovered, _)) = recover(disk, id, Mutants::default()) else { continue };
             let unapplied = recovered.unapplied.into_iter().map(ramkeep_log::Entry::into_committed);
             let wanted: Vec<CommittedEntry> = entries
                 .into_iter()
@@ -714,14 +716,14 @@ impl Cluster {
         let Some(other) = from.filter(|other| !is_cut && other.disk.snapshot == (position, term)) else {
             return Ok(());
         };
-        let file = other.disk.snapshot_file.clone();
+        let file = other.disk.held.clone();
         let node = self.node(id);
         if node.replica().committed() >= position {
             node.wants_from = None;
             return Ok(());
         }
         if node.disk.snapshot.0 < position {
-            (node.disk.snapshot, node.disk.snapshot_file) = ((position, term), file);
+            (node.disk.snapshot, node.disk.held) = ((position, term), file);
         }
         if crashes {
             self.crash(id, random);

@@ -53,7 +53,7 @@ pub fn step(node: &mut Node, making: &mut Making) -> Step {
 
 pub fn put(node: &mut Node, head: &Head, file: Vec<u8>) {
     node.disk.snapshot = (Position(head.position), Term(head.term));
-    node.disk.snapshot_file = file;
+    node.disk.held = file;
 }
 
 pub fn end(node: &mut Node) {

@@ -11,11 +11,14 @@ use ramkeep_engine::{Engine, NodeFacts};
 use ramkeep_log::{Member, Membership, Message, Mutants, NodeId, Position, Replica, Term};
 use ramkeep_shard::{Loading, Mutant, Options, Output, Place, Shard, State, StateDigest};
 
-use crate::log_common::{self, Disk};
+use crate::disk;
 
 pub mod cluster;
 pub mod history;
 pub mod making;
+
+/// A disk whose snapshots are files.
+pub type Disk = disk::Disk<Vec<u8>>;
 
 /// Calls that wait for a primary, in these tests.
 pub const HELD_CALLS_MAX: usize = 20;
@@ -185,12 +188,12 @@ impl Node {
         let now = node.now();
         let members = node.load_snapshot(now)?;
         let (entries, recovered, _) =
-            log_common::recover(&node.disk, id).map_err(|error| format!("{id:?}: {error}"))?;
+            disk::recover(&node.disk, id, Mutants::default()).map_err(|error| format!("{id:?}: {error}"))?;
         for entry in &entries {
             node.shard.replay(entry, now).map_err(|error| error.to_string())?;
         }
         let members = members.unwrap_or_else(|| founding(voters, log_only));
-        let mut log_options = ramkeep_log::Options::new(log_common::layout(), id, voters.to_vec())
+        let mut log_options = ramkeep_log::Options::new(disk::layout(), id, voters.to_vec())
             .with_members(members, log_only.contains(&id));
         log_options.entry_bytes_max = 4 << 10;
         log_options.message_bytes_max = 4 << 10;
@@ -205,11 +208,11 @@ impl Node {
 
     /// Loads the snapshot that the disk has; gives the members that it tells of.
     fn load_snapshot(&mut self, now: Now) -> Result<Option<Membership>, String> {
-        if self.disk.snapshot_file.is_empty() {
+        if self.disk.held.is_empty() {
             return Ok(None);
         }
         let mut load = self.shard.begin_load();
-        load.feed(&self.disk.snapshot_file);
+        load.feed(&self.disk.held);
         load.feed(&[]);
         let loaded = self.shard.load(&mut load, PLACE, self.disk.snapshot.0, usize::MAX, now);
         match loaded.map_err(|error| error.to_string())? {
@@ -320,7 +323,7 @@ impl Node {
         self.rebuilds += 1;
         self.load_snapshot(now).expect("a verified snapshot can be read");
         let (entries, recovered, _) =
-            log_common::recover(&self.disk, self.id).expect("a living log can be read");
+            disk::recover(&self.disk, self.id, Mutants::default()).expect("a living log can be read");
         let unapplied = recovered.unapplied.into_iter().map(ramkeep_log::Entry::into_committed);
         for entry in entries.into_iter().chain(unapplied) {
             self.shard.replay(&entry, now).expect("what was committed can be applied");
