@@ -118,16 +118,31 @@ fn change(path: &Path, at: usize, count: usize, new: impl Fn(u8) -> u8) -> io::R
 /// Copies the files of a folder into a fresh one.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     remove(to)?;
+    copy_into(from, to)
+}
+
+/// The same into a folder that may be there, and hold other files.
+pub fn copy_into(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         if path.is_dir() {
-            copy(&path, &to.join(name(&path)))?;
+            copy_into(&path, &to.join(name(&path)))?;
         } else {
             fs::copy(&path, to.join(name(&path)))?;
         }
     }
     Ok(())
+}
+
+/// Bytes of all files of a folder.
+pub fn bytes(folder: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        sum += if path.is_dir() { bytes(&path)? } else { fs::metadata(&path)?.len() };
+    }
+    Ok(sum)
 }
 
 /// Removes a folder, if it is there.

@@ -16,4 +16,5 @@ pub mod options;
 pub mod proxy;
 pub mod report;
 pub mod run;
+pub mod small_disk;
 pub mod trial;

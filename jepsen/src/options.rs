@@ -65,8 +65,8 @@ pub struct RunOptions {
     /// Attacks a server that is wrong on purpose: forgets, skips, stale. The run must then fail.
     #[arg(long)]
     pub canary: Option<String>,
-    /// Fails unless the run had at least these: failovers, kills, pauses, cuts, damaged, acked, separated by commas as
-    /// `kills=30`.
+    /// Fails unless the run had at least these: failovers, kills, pauses, cuts, damaged, replaced, full-members, acked,
+    /// separated by commas as `kills=30`.
     #[arg(long, value_delimiter = ',')]
     pub at_least: Vec<String>,
 }

@@ -62,6 +62,8 @@ impl Summary {
                 "pauses" => self.counts.pauses,
                 "cuts" => self.counts.cuts,
                 "damaged" => self.counts.damaged,
+                "replaced" => self.counts.replaced,
+                "full-members" => self.counts.full_members,
                 "acked" => self.acknowledged(),
                 _ => return Err(format!("'{name}' is nothing that is counted")),
             };
@@ -94,6 +96,11 @@ impl fmt::Display for Summary {
             f,
             "        damaged files {}: refused {}, nothing that counts {}; full disks {} ({} writes)",
             counts.damaged, counts.refused, counts.unharmed, counts.full_disks, counts.full_disk_writes
+        )?;
+        writeln!(
+            f,
+            "        members replaced {}, full disks of members {}",
+            counts.replaced, counts.full_members
         )?;
         for (name, count) in &counts.skipped {
             writeln!(f, "SKIPPED {name}: {count} times, this machine does not allow it")?;

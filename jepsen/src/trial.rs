@@ -1,12 +1,12 @@
 //! Trials on nodes apart: what one node makes of damage and of a full disk while the run goes on beside.
 //!
-//! Lives here: the steps of a trial and what counts as right. Not here: which bytes are damaged (`damage`).
+//! Lives here: the steps of a trial and what counts as right. Not here: which bytes are damaged (`damage`), the
+//! small disk (`small_disk`).
 //!
 //! A lone node cannot repair itself. What is asked is that it notices: it either refuses to start and says why, or what
 //! it serves is what the undamaged copy serves, to the last digit of the digest.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use ramkeep_check::reply::Reply;
@@ -14,6 +14,7 @@ use ramkeep_net::{ChaCha8Rng, Conn, Host, sleep, timeout};
 
 use crate::cluster::{Apart, Cluster};
 use crate::damage;
+use crate::small_disk::SmallDisk;
 use ramkeep_drive::ask::{PATIENCE, ask, encode, reply};
 
 /// What a damaged copy did.
@@ -97,51 +98,19 @@ fn start(cluster: &mut Cluster, folder: &Path, settings: &[&str]) -> Result<Apar
 }
 
 /// Small enough to fill in a moment, large enough for a few segments.
-const FULL_DISK_MB: u32 = 48;
-const FULL_DISK_ROOMY_MB: u32 = 160;
+const FULL_DISK_BYTES: u64 = 48 << 20;
+const MORE_ROOM_BYTES: u64 = 112 << 20;
 /// Bytes of each value that fills the disk.
 const FILLING_BYTES: usize = 16 << 10;
 /// After there is room again, writes must be taken within this.
 const ROOM_PATIENCE_STEPS: u32 = 200;
-
-/// A tmpfs of its own, unmounted when dropped.
-struct SmallDisk {
-    folder: PathBuf,
-}
-
-fn succeeds(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
-}
-
-impl SmallDisk {
-    fn mount(folder: &Path) -> Option<SmallDisk> {
-        std::fs::create_dir_all(folder).ok()?;
-        let path = folder.display().to_string();
-        let size = format!("size={FULL_DISK_MB}m");
-        let is_mounted = succeeds("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &path]);
-        is_mounted.then(|| SmallDisk { folder: folder.to_path_buf() })
-    }
-
-    fn give_room(&self) -> bool {
-        let size = format!("remount,size={FULL_DISK_ROOMY_MB}m");
-        succeeds("mount", &["-o", &size, &self.folder.display().to_string()])
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        if !succeeds("umount", &["-l", &self.folder.display().to_string()]) {
-            eprintln!("{} stays mounted", self.folder.display());
-        }
-    }
-}
 
 /// Fills the disk of a node. Writes must be refused, reads go on; killed, started again on the full disk and given room,
 /// it must have every acknowledged write and take new ones. Gives how many writes were acknowledged, or
 /// `None` where no small disk can be had.
 pub async fn full_disk(host: &Host, cluster: &mut Cluster, scratch: &Path) -> Result<Option<u64>, String> {
     let folder = scratch.join("full");
-    let Some(disk) = SmallDisk::mount(&folder) else { return Ok(None) };
+    let Some(disk) = SmallDisk::mount(&folder, FULL_DISK_BYTES) else { return Ok(None) };
     let settings = ["--segment-size-bytes", "8mb"];
     let mut node = start(cluster, &folder, &settings)?;
     node.ready().await?;
@@ -158,7 +127,7 @@ pub async fn full_disk(host: &Host, cluster: &mut Cluster, scratch: &Path) -> Re
     let mut node = start(cluster, &folder, &settings)?;
     // To lead, a node writes an entry: without room for it, it may only say that it is loading.
     sleep(Duration::from_millis(500)).await;
-    if !disk.give_room() {
+    if !disk.grow_by(MORE_ROOM_BYTES) {
         return Err("the small disk does not grow".into());
     }
     node.ready().await.map_err(|why| format!("no start after a full disk: {why}"))?;

@@ -1,11 +1,14 @@
 //! Who does harm: the order of faults that a seed draws, and how each is done and undone.
 //!
 //! Lives here: kinds of faults, doing them, waiting until writes are taken again, counting.
-//! Not here: the links' and processes' own means (`proxy`, `process`), damage and full disks (`trial`).
+//! Not here: faults of a node's files (`files`), the links' and processes' own means (`proxy`, `process`), trials on nodes
+//! apart (`trial`).
 //!
 //! Invariant: one fault at a time is in force, except where a fault is made of several; before the next one everything
 //! is healed and a write sent after that was acknowledged. With three nodes never more than one zone is harmed at
 //! once, unless all nodes are killed together.
+
+mod files;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,9 +18,8 @@ use ramkeep_check::random::{below, between, chance, pick};
 use ramkeep_net::{ChaCha8Rng, Host, sleep};
 
 use crate::cluster::{Cluster, ZONES};
-use crate::damage;
 use crate::proxy::{Direction, Proxy, Way};
-use crate::trial::{DamageTrial, Damaged, full_disk};
+use crate::trial::full_disk;
 use ramkeep_drive::client::SharedRef;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +55,10 @@ pub enum Fault {
     Damage,
     /// A disk runs full, on a node apart.
     FullDisk,
+    /// A member loses its data: it starts again with an empty directory, and has to be replaced.
+    EmptyMember,
+    /// The disk of a member runs full: the others go on, it catches up once there is room.
+    FullMember,
 }
 
 impl Fault {
@@ -75,6 +81,8 @@ impl Fault {
         Fault::PeerStall,
         Fault::Damage,
         Fault::FullDisk,
+        Fault::EmptyMember,
+        Fault::FullMember,
     ];
 
     pub fn name(self) -> &'static str {
@@ -97,6 +105,8 @@ impl Fault {
             Fault::PeerStall => "peer-stall",
             Fault::Damage => "damage",
             Fault::FullDisk => "full-disk",
+            Fault::EmptyMember => "empty-member",
+            Fault::FullMember => "full-member",
         }
     }
 
@@ -132,7 +142,9 @@ impl Fault {
             | Fault::PeerCut
             | Fault::PeerSlow
             | Fault::PeerReset
-            | Fault::PeerStall => usize::from(is_cluster),
+            | Fault::PeerStall
+            | Fault::EmptyMember
+            | Fault::FullMember => usize::from(is_cluster),
         }
     }
 }
@@ -150,6 +162,10 @@ pub struct Counts {
     pub unharmed: u64,
     pub full_disks: u64,
     pub full_disk_writes: u64,
+    /// Members that lost their data and were replaced.
+    pub replaced: u64,
+    /// Members whose disk ran full.
+    pub full_members: u64,
     /// Faults that this machine does not allow, by name.
     pub skipped: BTreeMap<&'static str, u64>,
 }
@@ -409,6 +425,8 @@ impl Nemesis {
             }
             Fault::Damage if self.nodes() == 1 => self.damage_copy().await,
             Fault::Damage => self.damage_member().await,
+            Fault::EmptyMember => self.empty_member().await,
+            Fault::FullMember => self.fill_member().await,
             Fault::FullDisk => {
                 self.record(fault, &[]);
                 match full_disk(&self.host, &mut self.cluster, &self.scratch).await {
@@ -585,65 +603,5 @@ impl Nemesis {
         }
         self.taken_over(Fault::ZoneCut, since_ns).await;
         self.millis(0, 4_000).await;
-    }
-
-    /// A lone node: its copy is damaged, the node itself goes on.
-    async fn damage_copy(&mut self) {
-        let folder = self.cluster.nodes[0].folder.clone();
-        self.blow(Fault::Damage);
-        self.kill(0);
-        let copied = DamageTrial::copy(&folder, &self.scratch, &mut self.rng);
-        let started = self.cluster.start(0);
-        let outcome = match (copied, started) {
-            (Ok(trial), Ok(())) => trial.run(&self.host, &mut self.cluster).await,
-            (Err(why), _) | (_, Err(why)) => Err(why),
-        };
-        match outcome {
-            Ok(Damaged::Nothing) => {}
-            Ok(Damaged::Refused(what)) => {
-                self.counts.damaged += 1;
-                self.counts.refused += 1;
-                self.record(Fault::Damage, &[("what", what), ("outcome", "refused".to_string())]);
-            }
-            Ok(Damaged::Unharmed(what)) => {
-                self.counts.damaged += 1;
-                self.counts.unharmed += 1;
-                self.record(Fault::Damage, &[("what", what), ("outcome", "nothing that counts".to_string())]);
-            }
-            Err(why) => self.complain(format!("damage: {why}")),
-        }
-    }
-
-    /// One of three: its files are damaged while it is down. If it refuses to start, its intact files are put back:
-    /// nothing was acknowledged with them since.
-    async fn damage_member(&mut self) {
-        let victim = self.replica().await;
-        let folder = self.cluster.nodes[victim].folder.clone();
-        let intact = self.scratch.join("intact");
-        self.kill(victim);
-        let damaging = damage::copy(&folder, &intact).and_then(|()| damage::damage(&folder, &mut self.rng));
-        let what = match damaging {
-            Ok(Some(what)) => what,
-            Ok(None) => return,
-            Err(error) => return self.complain(format!("damage: {error}")),
-        };
-        self.counts.damaged += 1;
-        self.record(Fault::Damage, &[("what", what.clone())]);
-        let outcome = match self.cluster.start(victim) {
-            Ok(()) => self.cluster.ready(victim).await,
-            Err(why) => return self.complain(why),
-        };
-        let Err(text) = outcome else {
-            self.counts.unharmed += 1;
-            return;
-        };
-        if text.contains("panicked") {
-            self.complain(format!("{what}: panicked\n{text}"));
-        }
-        self.counts.refused += 1;
-        self.cluster.kill(victim);
-        if let Err(error) = damage::copy(&intact, &folder) {
-            self.complain(format!("damage: the intact files cannot be put back: {error}"));
-        }
     }
 }
