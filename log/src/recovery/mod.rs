@@ -1,7 +1,8 @@
 //! Recovery: what a directory's segments hold, what of it counts, and where the log goes on.
 //!
 //! Lives here: the chain of segments, torn tail against damage, what must be written again.
-//! Not here: reading files (asked for, one piece at a time) and the writing (`writer`).
+//! Not here: what the entries read so far amount to (`replay`), what comes of it (`outcome`), reading files (asked for, one
+//! piece at a time) and the writing (`writer`).
 //!
 //! The rules:
 //! 1. A head says where the log before it ends. Walking back from the last good head gives the segments that
@@ -15,17 +16,21 @@
 //!
 //! Invariant: everything below the last watermark is given out as it was written, or an error is.
 
-use std::collections::{BTreeMap, VecDeque};
+mod outcome;
+mod replay;
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use crate::frame::{FRAME_HEAD_BYTES, Frame, FrameError};
 use crate::hard_state::HardState;
-use crate::membership::{Membership, MembershipError};
 use crate::mutant::Mutants;
-use crate::replica::Places;
 use crate::segment::{Layout, SegmentError, SegmentHead};
-use crate::types::{CommittedEntry, Entry, EntryKind, LogOffset, NodeId, Position, Term};
+use crate::types::{CommittedEntry, Entry, LogOffset, Position, Term};
+use replay::Replay;
+
+pub use outcome::{Recovered, RecoveryError, Report, Tail};
 
 /// Bytes asked for at once.
 const READ_BYTES: u64 = 1 << 20;
@@ -74,149 +79,6 @@ pub enum RecoveryStep {
     Finished,
 }
 
-/// Why a log cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecoveryError {
-    /// Something that was durable is not readable any more: repair from another zone, never cut.
-    #[error("segment {segment}: damaged at byte {offset}: {reason}")]
-    Damaged {
-        /// Which segment.
-        segment: u64,
-        /// Where in it.
-        offset: u64,
-        /// What is wrong there.
-        reason: FrameError,
-    },
-    /// The head of a segment that the log needs is damaged.
-    #[error("segment {segment}: its head is damaged")]
-    DamagedHead {
-        /// Which segment.
-        segment: u64,
-    },
-    /// A segment in the middle of the log has no file.
-    #[error("segment {segment} is missing")]
-    Missing {
-        /// Which segment.
-        segment: u64,
-    },
-    /// A file that is not part of this log.
-    #[error("segment {segment}: {error}")]
-    Foreign {
-        /// Which segment.
-        segment: u64,
-        /// What is wrong with its head.
-        error: SegmentError,
-    },
-    /// The log ends before a position that the vote file knows to be durable.
-    #[error("position {committed} was durable, but the log ends at {last}", committed = .committed.0, last = .last.0)]
-    LostCommitted {
-        /// What was durable.
-        committed: Position,
-        /// Where the log ends.
-        last: Position,
-    },
-    /// The log begins, or goes on, behind positions that no snapshot here covers.
-    #[error(
-        "the log goes on at position {first}, and nothing here holds what stands between {last} and it",
-        first = .first.0, last = .last.0
-    )]
-    Gap {
-        /// Up to here everything is known.
-        last: Position,
-        /// Where the log goes on.
-        first: Position,
-    },
-    /// A committed change of members cannot be read.
-    #[error("the change of members at position {position}: {error}", position = .position.0)]
-    Members {
-        /// Where it stands.
-        position: Position,
-        /// What is wrong with it.
-        error: MembershipError,
-    },
-    /// Sizes that cannot be.
-    #[error("impossible sector or segment size")]
-    Layout,
-}
-
-/// Where and how the log goes on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tail {
-    /// Where the log that counts ends; everything below was synced.
-    pub cut: LogOffset,
-    /// Checksum of the last frame below the cut.
-    pub before: u32,
-    /// Position and term of the last entry below the cut.
-    pub last: (Position, Term),
-    /// Entries found beyond the cut, to be written again first.
-    pub rewrite: Vec<Entry>,
-    /// Term of the position before the first of them.
-    pub rewrite_follows: Term,
-    /// Segments that count, with the first position that may follow in each, oldest first.
-    pub live: Vec<(u64, Position)>,
-    /// Number of the next segment to be made; a file of that number or a higher one is a spare to be replaced.
-    pub next_segment: u64,
-    /// Files that hold nothing of the log, once `rewrite` is written.
-    pub dead: Vec<u64>,
-    /// Segment whose bytes from this length on are void, once `rewrite` is written.
-    pub void_from: Option<(u64, u64)>,
-    /// Segment whose bytes from this length on hold nothing even now.
-    pub blank_from: Option<(u64, u64)>,
-}
-
-/// What recovery did, for the operator.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Segments that count.
-    pub segments: u64,
-    /// Frames read.
-    pub frames: u64,
-    /// Where reading ended.
-    pub end: LogOffset,
-    /// Everything below was known to be synced.
-    pub watermark: LogOffset,
-    /// Why the tail was cut at `end`; `None` if nothing followed.
-    pub torn: Option<FrameError>,
-    /// Bytes written after `end`, which fell.
-    pub cut_bytes: u64,
-    /// Whole frames among them.
-    pub cut_frames: u64,
-    /// Frames beyond the watermark, which are written again.
-    pub rewritten_frames: u64,
-    /// Files that are not part of the log any more.
-    pub dead_segments: Vec<u64>,
-}
-
-/// What a replica starts with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// The vote file's content.
-    pub hard_state: HardState,
-    /// Term to go on with: at least that of the last entry.
-    pub term: Term,
-    /// Vote in that term.
-    pub vote: NodeId,
-    /// The position before the first that the log's files hold; not above what a snapshot covers.
-    pub base: Position,
-    /// What a snapshot covers.
-    pub covered: Position,
-    /// Known to be committed.
-    pub committed: Position,
-    /// Given out by recovery already.
-    pub applied: Position,
-    /// Last position of the log.
-    pub last: Position,
-    /// First position of each stretch of one term.
-    pub terms: Vec<(Position, Term)>,
-    /// The members as of `applied`, if any entry given out changed them.
-    pub members: Option<Membership>,
-    /// All entries after `applied`.
-    pub unapplied: Vec<Entry>,
-    pub(crate) places: Places,
-    /// Where the log goes on.
-    pub tail: Tail,
-}
-
 type Head = Result<SegmentHead, SegmentError>;
 
 #[derive(Debug)]
@@ -258,29 +120,6 @@ pub struct Recovery {
     end: Option<LogOffset>,
 }
 
-/// The log as replayed so far.
-#[derive(Debug)]
-struct Replay {
-    last: (Position, Term),
-    before: u32,
-    watermark: LogOffset,
-    at_watermark: (u32, (Position, Term)),
-    committed: Position,
-    applied: Position,
-    base: (Position, Term),
-    /// What was read at the base's position, and hence all after it, is not what the snapshot covers: it was
-    /// never committed, and void since the snapshot came from another member.
-    is_void: bool,
-    /// Not known to be committed.
-    held: VecDeque<Entry>,
-    /// Beyond the watermark, whether given out or not.
-    unsure: VecDeque<(LogOffset, Entry)>,
-    /// First position of each stretch of one term; before them the position before the log's first entry.
-    terms: Vec<(Position, Term)>,
-    places: Places,
-    members: Option<Membership>,
-}
-
 impl Recovery {
     /// Begins with the list of segment files, in any order.
     pub fn new(options: RecoveryOptions, files: &[SegmentFile]) -> Result<Self, RecoveryError> {
@@ -291,21 +130,7 @@ impl Recovery {
         files.sort_unstable_by_key(|file| file.segment);
         files.dedup_by_key(|file| file.segment);
         Ok(Self {
-            replay: Replay {
-                last: options.base,
-                before: 0,
-                watermark: LogOffset(0),
-                at_watermark: (0, options.base),
-                committed: options.base.0,
-                applied: options.base.0,
-                base: options.base,
-                is_void: false,
-                held: VecDeque::new(),
-                unsure: VecDeque::new(),
-                terms: vec![options.base],
-                places: Places::default(),
-                members: None,
-            },
+            replay: Replay::new(options.base),
             options,
             files,
             heads: BTreeMap::new(),
@@ -691,172 +516,6 @@ impl Recovery {
         }
         self.stage = Stage::Dead { index: index + 1 };
         Ok(None)
-    }
-}
-
-impl Replay {
-    /// Begins at the first segment that counts.
-    fn start(&mut self, head: &SegmentHead) -> Result<(), RecoveryError> {
-        let before_first = Position(head.first.0.saturating_sub(1));
-        if head.cut != LogOffset(0) {
-            if before_first > self.base.0 {
-                return Err(RecoveryError::Gap { last: self.base.0, first: head.first });
-            }
-            self.last = (before_first, Term(head.term_before));
-            self.terms = vec![self.last];
-        } else if self.base.0 > Position::ZERO {
-            self.last = (Position::ZERO, Term(0));
-            self.terms = vec![self.last];
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, head: &SegmentHead) -> Result<(), RecoveryError> {
-        let before_first = (Position(head.first.0.saturating_sub(1)), Term(head.term_before));
-        if before_first.0 > self.last.0 {
-            // The log went on after a snapshot.
-            if before_first.0 > self.base.0 {
-                return Err(RecoveryError::Gap { last: self.last.0, first: head.first });
-            }
-            self.last = before_first;
-            self.terms = vec![before_first];
-        }
-        if before_first.0 == self.base.0 && head.cut != LogOffset(0) {
-            if before_first.1 == self.base.1 && self.is_void {
-                self.is_void = false;
-                self.unsure.clear();
-                self.last = before_first;
-            } else if before_first.1 != self.base.1 {
-                self.become_void();
-            }
-        }
-        self.before = head.before;
-        if head.watermark >= self.watermark {
-            self.watermark = head.watermark;
-            self.at_watermark = (head.before, self.last);
-            self.forget_sure();
-        }
-        Ok(())
-    }
-
-    /// What stands after the base from here on does not follow it.
-    fn become_void(&mut self) {
-        self.is_void = true;
-        self.held.clear();
-        self.unsure.clear();
-        self.terms = vec![self.base];
-    }
-
-    /// The log ends before what the snapshot covers, or does not follow it: it goes on after the snapshot.
-    fn end_at_base(&mut self) {
-        if self.last.0 >= self.base.0 && !self.is_void {
-            return;
-        }
-        self.become_void();
-        self.last = self.base;
-        self.at_watermark.1 = self.base;
-    }
-
-    /// What lies below the watermark need not be written again.
-    fn forget_sure(&mut self) {
-        while self.unsure.pop_front_if(|(offset, _)| *offset < self.watermark).is_some() {}
-    }
-
-    /// A frame that is whole, in its place and in the chain, while positions before it are missing: no torn tail,
-    /// the log really begins behind them.
-    fn check_gap(&self, frame: &Frame) -> Result<(), RecoveryError> {
-        let is_entry = matches!(frame.kind, crate::frame::FrameKind::Entry(_));
-        if is_entry && frame.before == self.before && frame.position > self.last.0.next() {
-            return Err(RecoveryError::Gap { last: self.last.0, first: frame.position });
-        }
-        Ok(())
-    }
-
-    /// Whether the frame can follow what was read.
-    fn check(&self, frame: &Frame) -> Result<(), FrameError> {
-        if frame.before != self.before {
-            return Err(FrameError::Misplaced("it does not follow the frame before it"));
-        }
-        let is_entry = matches!(frame.kind, crate::frame::FrameKind::Entry(_));
-        if is_entry && frame.position == Position::ZERO {
-            return Err(FrameError::Misplaced("positions begin at one"));
-        }
-        // Below the base anything may have been superseded before the snapshot was made.
-        if is_entry && frame.position <= self.applied && frame.position > self.base.0 {
-            return Err(FrameError::Misplaced("it supersedes a committed entry"));
-        }
-        Ok(())
-    }
-
-    fn take(
-        &mut self,
-        layout: &Layout,
-        frame: &Frame,
-        payload: Bytes,
-        entries: &mut Vec<CommittedEntry>,
-    ) -> Result<(), RecoveryError> {
-        if frame.watermark > self.watermark {
-            self.watermark = frame.watermark;
-            self.at_watermark = (self.before, self.last);
-            self.forget_sure();
-        }
-        self.before = frame.crc;
-        self.committed = self.committed.max(frame.committed);
-        if let Some(entry) = frame.entry(payload) {
-            self.places.note(layout, entry.position, frame.offset);
-            while self.unsure.pop_back_if(|(_, unsure)| unsure.position >= entry.position).is_some() {}
-            self.unsure.push_back((frame.offset, entry.clone()));
-            self.append(entry);
-        }
-        while let Some(entry) = self.held.pop_front_if(|entry| entry.position <= self.committed) {
-            let position = entry.position;
-            self.applied = position;
-            if entry.kind == EntryKind::ConfChange && entry.origin_term == entry.term {
-                let members = Membership::decode(&entry.payload);
-                self.members = Some(members.map_err(|error| RecoveryError::Members { position, error })?);
-            }
-            entries.push(entry.into_committed());
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, entry: Entry) {
-        if entry.position <= self.applied {
-            self.last = (entry.position, entry.term);
-            self.note_term(self.last);
-            if self.last.0 == self.base.0 {
-                if self.last.1 != self.base.1 {
-                    self.become_void();
-                } else {
-                    self.is_void = false;
-                }
-            }
-            return;
-        }
-        if self.is_void {
-            self.last = (entry.position, entry.term);
-            return;
-        }
-        while self.held.pop_back_if(|held| held.position >= entry.position).is_some() {}
-        self.last = (entry.position, entry.term);
-        self.note_term(self.last);
-        self.held.push_back(entry);
-    }
-
-    /// Term of the position before this one, which the log holds or begins with.
-    fn term_before(&self, position: Position) -> Term {
-        let after = self.terms.partition_point(|(from, _)| *from < position);
-        after.checked_sub(1).map_or(Term(0), |index| self.terms[index].1)
-    }
-
-    fn note_term(&mut self, (position, term): (Position, Term)) {
-        if self.terms.first().is_some_and(|(before_first, _)| *before_first >= position) {
-            return;
-        }
-        while self.terms.pop_if(|(from, _)| *from >= position).is_some() {}
-        if self.terms.last().is_none_or(|(_, last)| *last != term) {
-            self.terms.push((position, term));
-        }
     }
 }
 
