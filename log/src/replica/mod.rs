@@ -1,7 +1,8 @@
 //! One replica of a shard's log: Raft behind a narrow wrapper, with the rules that the library leaves to us.
 //!
 //! Lives here: what is asked of the outside ([`Output`]), elections, proposals, acknowledgement after the sync,
-//! the lease, the fence. Not here: what entries mean, files, connections.
+//! the lease, the fence. Not here: what the replica tells of itself (`facts`), what comes of its disk (`disk`), what entries
+//! mean, files, connections.
 //!
 //! Invariants, each of which loses acknowledged writes when broken:
 //! - nothing of an entry, a term or a vote is told to a peer as ours before it is durable here;
@@ -9,6 +10,8 @@
 //! - a started process neither votes nor campaigns for the longest election timeout, unless it is alone;
 //! - after a failed write or save nothing is acknowledged, voted, proposed or served: the replica is fenced.
 
+mod disk;
+mod facts;
 mod guard;
 mod handover;
 mod lag;
@@ -28,12 +31,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::hard_state::HardState;
-use crate::inspect::Inspector;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::recovery::Recovered;
-use crate::types::{Entry, EntryKind, LogOffset, NodeId, Position, Term};
-use crate::writer::{Writer, Written};
+use crate::types::{Entry, EntryKind, NodeId, Position, Term};
+use crate::writer::Writer;
 
 use guard::{Facts, Verdict};
 use lag::Pointer;
@@ -48,8 +50,6 @@ pub use output::{FenceReason, Output, Refused, Role};
 pub(crate) use places::Places;
 pub(crate) use storage::{from_raft, to_raft};
 
-/// A spare segment that could not be made is asked for again after this time.
-const PREPARE_RETRY_NS: u64 = 1_000_000_000;
 /// Messages to a peer that may be under way unanswered.
 const MESSAGES_IN_FLIGHT: usize = 256;
 
@@ -184,82 +184,6 @@ impl Replica {
         replica
     }
 
-    /// Its role, true at this very moment.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        match self.raw.raft.state {
-            _ if self.fenced.is_some() => Role::Follower,
-            StateRole::Leader => Role::Primary,
-            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
-            StateRole::Follower => Role::Follower,
-        }
-    }
-
-    /// Whether it is the primary and everything committed before its term was handed out: only then may
-    /// commands be executed.
-    #[must_use]
-    pub fn is_ready_primary(&self) -> bool {
-        self.role() == Role::Primary && self.raw.raft.apply_to_current_term()
-    }
-
-    /// Latest term seen.
-    #[must_use]
-    pub fn term(&self) -> Term {
-        Term(self.raw.raft.term)
-    }
-
-    /// Last position of the log, durable or not.
-    #[must_use]
-    pub fn last(&self) -> Position {
-        Position(self.raw.raft.raft_log.last_index())
-    }
-
-    /// Last position that a majority holds durably.
-    #[must_use]
-    pub fn committed(&self) -> Position {
-        Position(self.raw.raft.raft_log.committed)
-    }
-
-    /// Last position that is durable here.
-    #[must_use]
-    pub fn persisted(&self) -> Position {
-        Position(self.raw.raft.raft_log.persisted)
-    }
-
-    /// Term of a position in the log, if it holds it.
-    #[must_use]
-    pub fn term_of(&self, position: Position) -> Option<Term> {
-        if position > self.last() {
-            return None;
-        }
-        self.raw.raft.raft_log.term(position.0).ok().map(Term)
-    }
-
-    /// The primary, if known.
-    #[must_use]
-    pub fn leader(&self) -> Option<NodeId> {
-        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
-    }
-
-    /// Why it has stopped, if it has.
-    #[must_use]
-    pub fn fenced(&self) -> Option<FenceReason> {
-        self.fenced
-    }
-
-    /// Largest payload of one entry.
-    #[must_use]
-    pub fn entry_bytes_max(&self) -> u64 {
-        self.options.entry_bytes_max
-    }
-
-    /// Payload bytes that will certainly be taken now.
-    #[must_use]
-    pub fn room_bytes(&self) -> u64 {
-        let uncommitted_room = self.options.uncommitted_bytes_max.saturating_sub(self.uncommitted_bytes);
-        self.writer.room_bytes().min(uncommitted_room)
-    }
-
     /// Appends a payload, not empty, to the log, in this very call. The position is final as long as the term is.
     /// A payload above the uncommitted bound is taken alone: when nothing else is uncommitted.
     pub fn propose(&mut self, payload: Vec<u8>) -> Result<Position, Refused> {
@@ -377,142 +301,10 @@ impl Replica {
         message
     }
 
-    /// The write asked for is durable.
-    pub fn written(&mut self, written: Written, now_ns: u64) {
-        self.now_ns = now_ns;
-        self.write_begun_ns = None;
-        self.writer.written(written);
-    }
-
-    /// The write asked for failed in any way.
-    pub fn write_failed(&mut self, write: Written, now_ns: u64) {
-        self.now_ns = now_ns;
-        if self.options.mutants.sync_error_ignored() {
-            self.writer.written(write);
-            return;
-        }
-        self.writer.fail();
-        self.fence(FenceReason::WriteFailed);
-    }
-
-    /// The segment asked for is there.
-    pub fn prepared(&mut self, segment: u64, now_ns: u64) {
-        self.now_ns = now_ns;
-        self.writer.prepared(segment);
-    }
-
-    /// The segment asked for could not be made, and nothing of it remains. It is asked for again later.
-    pub fn prepare_failed(&mut self, segment: u64, now_ns: u64) {
-        self.now_ns = now_ns;
-        self.writer.prepare_failed(segment);
-        self.prepare_retry_ns = Some(now_ns + PREPARE_RETRY_NS);
-    }
-
-    /// The save of this generation is durable.
-    pub fn saved(&mut self, generation: u64, now_ns: u64) {
-        self.now_ns = now_ns;
-        self.promises.saved(generation);
-    }
-
-    /// A save failed.
-    pub fn save_failed(&mut self, now_ns: u64) {
-        self.now_ns = now_ns;
-        self.fence(FenceReason::SaveFailed);
-    }
-
-    /// What was read for [`Output::Fetch`], from the offset asked for. Empty if it could not be read.
-    pub fn fetched(&mut self, segment: u64, offset: u64, bytes: &[u8], now_ns: u64) {
-        self.now_ns = now_ns;
-        let Some(fetch) = self.fetching.take() else { return };
-        let layout = self.options.layout;
-        let entries = Inspector::at(layout, segment, offset, bytes).entries(fetch.from, fetch.to);
-        if !self.raw.mut_store().offer_fetched(entries, fetch.from) {
-            // Superseded while it was read: Raft asks again for what is there now.
-            let superseded =
-                self.raw.store().place_of(fetch.from).is_none_or(|place| {
-                    place != crate::types::LogOffset(layout.start_of(segment).0 + offset)
-                });
-            let is_cut = fetch.from <= self.raw.store().base();
-            if !superseded && !is_cut {
-                self.fence(FenceReason::FetchFailed);
-            }
-            return;
-        }
-        self.raw.on_entries_fetched(fetch.context);
-        self.raw.mut_store().forget_fetched();
-    }
-
     /// Begins a round that proves that this primary still is one. False if it is not, or not yet ready:
     /// nothing follows then. A round is lost with its term.
     pub fn read_index(&mut self, context: u64) -> bool {
         self.role() == Role::Primary && self.begin_round(Round::Read { context })
-    }
-
-    /// Whether reads may be answered without a round.
-    #[must_use]
-    pub fn lease_valid(&self, now_ns: u64) -> bool {
-        self.is_ready_primary() && (self.is_alone() || self.lease.is_valid(now_ns))
-    }
-
-    /// Whether leadership of this term was offered to another: there is no lease in it any more, only rounds.
-    #[must_use]
-    pub fn has_given_up_lease(&self) -> bool {
-        self.lease.is_given_up(self.term())
-    }
-
-    /// This member.
-    #[must_use]
-    pub fn node(&self) -> NodeId {
-        self.options.node
-    }
-
-    /// Shortest time after which a voter that hears no primary may elect another.
-    #[must_use]
-    pub fn election_timeout_ns(&self) -> u64 {
-        self.options.election_ticks as u64 * self.options.tick_ns()
-    }
-
-    /// How long the write under way has taken so far.
-    #[must_use]
-    pub fn write_waits_ns(&self, now_ns: u64) -> u64 {
-        self.write_begun_ns.map_or(0, |begun_ns| now_ns.saturating_sub(begun_ns))
-    }
-
-    /// The primary's lease: how much of it is left.
-    #[must_use]
-    pub fn lease_left_ns(&self, now_ns: u64) -> u64 {
-        if self.is_ready_primary() { self.lease.left_ns(now_ns) } else { 0 }
-    }
-
-    /// When this voter last said something.
-    #[must_use]
-    pub fn heard_ns(&self, node: NodeId) -> Option<u64> {
-        self.heard_ns.get(&node).copied()
-    }
-
-    /// Whether this voter keeps the log and no data.
-    #[must_use]
-    pub fn is_log_only(&self, node: NodeId) -> bool {
-        self.members.get(node).is_some_and(|member| member.is_log_only)
-    }
-
-    /// The voters, this one among them.
-    #[must_use]
-    pub fn voters(&self) -> Vec<NodeId> {
-        self.members.voters()
-    }
-
-    /// Where the log begins on disk and where its last synced write ends.
-    #[must_use]
-    pub fn log_span(&self) -> (LogOffset, LogOffset) {
-        let end = self.writer.durable();
-        (self.writer.start().unwrap_or(end), end)
-    }
-
-    /// Position before the first that the log can still give.
-    #[must_use]
-    pub fn base(&self) -> Position {
-        self.raw.store().base()
     }
 
     /// Asks for the last mark before an orderly stop; the replica is [`Self::is_idle`] when it is written.
@@ -663,45 +455,6 @@ impl Replica {
             self.uncommitted_bytes -= bytes;
         }
         has_settled
-    }
-
-    fn poll_disk(&mut self, outputs: &mut Vec<Output>) {
-        let committed = self.committed().min(self.persisted());
-        let before = outputs.len();
-        self.writer.poll(committed, self.prepare_retry_ns.is_none(), outputs);
-        if outputs[before..].iter().any(|output| matches!(output, Output::Write { .. })) {
-            self.write_begun_ns = Some(self.now_ns);
-        }
-        for (position, offset) in self.writer.take_places() {
-            self.raw.mut_store().note_place(position, offset);
-        }
-        self.promises.poll(outputs);
-        if self.writer.has_begun() {
-            outputs.extend(self.discard.take());
-            self.cut(outputs);
-        } else if self.prepare_retry_ns.is_some() {
-            // A full disk at the start: what lies behind the log's end is room for the segment in which it goes on.
-            outputs.extend(self.give_back.take());
-        }
-    }
-
-    fn poll_fetch(&mut self, outputs: &mut Vec<Output>) {
-        if self.fetching.is_some() {
-            return;
-        }
-        let Some(fetch) = self.raw.mut_store().take_wanted() else { return };
-        let Some(place) = self.raw.store().place_of(fetch.from) else { return };
-        let layout = &self.options.layout;
-        let offset = layout.within(place);
-        let wanted = places::STRIDE_BYTES + self.options.entry_bytes_max + self.options.message_bytes_max;
-        outputs.push(Output::Fetch {
-            from: fetch.from,
-            to: fetch.to,
-            segment: layout.segment_of(place),
-            offset,
-            bytes: wanted.min(layout.segment_bytes - offset),
-        });
-        self.fetching = Some(fetch);
     }
 
     /// A new primary asks for its lease at once, not only at its first heartbeat.

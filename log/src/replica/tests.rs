@@ -3,6 +3,7 @@
 use super::*;
 use crate::segment::Layout;
 use crate::types::{CommittedEntry, ShardId, Uuid};
+use crate::writer::Written;
 
 fn follower() -> Replica {
     let layout = Layout {
