@@ -108,50 +108,33 @@ impl Graph {
             let name = |plain: &'static str, timed: &'static str| if with_order { timed } else { plain };
             let of_writes = |edge: Edge| may(edge) && (writes(edge) || edge.is_order());
             let seen = |edge: Edge| may(edge) && !edge.is_anti();
-            if let Some(steps) = self.shortest(&beginnings, &is_inside, &of_writes) {
+            if let Some(steps) = self.shortest(&beginnings, &is_inside, &of_writes, &of_writes) {
                 return Some(Cycle { name: name("G0", "G0-realtime"), steps });
             }
-            if let Some(steps) = self.shortest(&beginnings, &is_inside, &seen) {
+            if let Some(steps) = self.shortest(&beginnings, &is_inside, &seen, &seen) {
                 return Some(Cycle { name: name("G1c", "G1c-realtime"), steps });
             }
-            if let Some(steps) = self.with_one_anti(&beginnings, &is_inside, &seen) {
+            if let Some(steps) = self.shortest(&beginnings, &is_inside, &Edge::is_anti, &seen) {
                 return Some(Cycle { name: name("G-single", "G-single-realtime"), steps });
             }
-            if let Some(steps) = self.shortest(&beginnings, &is_inside, &may) {
+            if let Some(steps) = self.shortest(&beginnings, &is_inside, &may, &may) {
                 return Some(Cycle { name: name("G2", "G2-realtime"), steps });
             }
         }
         None
     }
 
-    fn with_one_anti(
-        &self,
-        beginnings: &[usize],
-        is_inside: &dyn Fn(usize) -> bool,
-        may: &dyn Fn(Edge) -> bool,
-    ) -> Option<Vec<(usize, Edge)>> {
-        let mut best: Option<Vec<(usize, Edge)>> = None;
-        for &from in beginnings {
-            for (&to, &edge) in self.next[from].iter().filter(|(_, edge)| edge.is_anti()) {
-                if let Some(back) = self.path(to, from, is_inside, may)
-                    && best.as_ref().is_none_or(|best| back.len() + 1 < best.len())
-                {
-                    best = Some(std::iter::once((from, edge)).chain(back).collect());
-                }
-            }
-        }
-        best
-    }
-
+    /// The shortest cycle whose first edge `begins` it; the others may be taken.
     fn shortest(
         &self,
         beginnings: &[usize],
         is_inside: &dyn Fn(usize) -> bool,
+        begins: &dyn Fn(Edge) -> bool,
         may: &dyn Fn(Edge) -> bool,
     ) -> Option<Vec<(usize, Edge)>> {
         let mut best: Option<Vec<(usize, Edge)>> = None;
         for &from in beginnings {
-            for (&to, &edge) in self.next[from].iter().filter(|(_, edge)| may(**edge)) {
+            for (&to, &edge) in self.next[from].iter().filter(|(_, edge)| begins(**edge)) {
                 if is_inside(to)
                     && let Some(back) = self.path(to, from, is_inside, may)
                     && best.as_ref().is_none_or(|best| back.len() + 1 < best.len())
