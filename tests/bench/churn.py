@@ -8,32 +8,23 @@ again with values of other sizes (16 to 600 bytes, another spread each round), a
 server's own account, `used_memory`. Last GET and SET of 64 bytes, pipelined 16 deep over 50 connections, in alternating
 turns. Needs redis-benchmark. Works in a temporary folder on the loopback and ends what it started.
 """
-import argparse, functools, random, re, shutil, socket, subprocess, tempfile, time
+import argparse, functools, random, re, shutil, socket, subprocess, tempfile
+
+from common import Server, encode
 
 print = functools.partial(print, flush=True)
 SPREADS = [(16, 100), (100, 300), (200, 600)]
 
 
-def encode(*words):
-    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+class Churned(Server):
+    """With one connection that stays."""
 
-
-class Server:
     def __init__(self, program, port):
-        self.port, self.folder = port, tempfile.mkdtemp()
-        command = [program, "--port", str(port), "--dir", self.folder]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while True:
-            try:
-                self.socket = socket.create_connection(("127.0.0.1", port))
-                self.file = self.socket.makefile("rb")
-                self.socket.sendall(encode("PING"))
-                if self.file.readline() == b"+PONG\r\n":
-                    return
-            except OSError:
-                pass
-            time.sleep(0.02)
+        self.folder = tempfile.mkdtemp()
+        super().__init__([program, "--port", str(port), "--dir", self.folder], port)
+        self.wait()
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.file = self.socket.makefile("rb")
 
     def send(self, commands):
         """Sends encoded commands, a thousand at a time, each answered in one line."""
@@ -58,33 +49,29 @@ class Server:
         text = self.file.read(length + 2).decode()
         return int(re.search(rf"^{name}:(\d+)", text, re.M).group(1))
 
-    def resident(self):
-        return int(open(f"/proc/{self.process.pid}/statm").read().split()[1]) * 4096
-
     def stop(self):
-        self.process.kill()
-        self.process.wait()
+        self.kill()
         shutil.rmtree(self.folder)
 
 
 def churn(server, keys, rounds):
     rng = random.Random(1)
-    empty = server.resident()
+    empty = server.resident_bytes()
     live = [b"key:%012d" % number for number in range(keys)]
     server.send(encode("SET", key, b"v" * 64) for key in live)
-    rows = [("filled", server.resident() - empty, server.fact("used_memory"))]
+    rows = [("filled", server.resident_bytes() - empty, server.fact("used_memory"))]
     number = keys
     for turn in range(rounds):
         rng.shuffle(live)
         gone, live = live[: keys // 2], live[keys // 2 :]
         server.send(encode("DEL", *gone[at : at + 100]) for at in range(0, len(gone), 100))
-        rows.append((f"{turn + 1}: half deleted", server.resident() - empty, server.fact("used_memory")))
+        rows.append((f"{turn + 1}: half deleted", server.resident_bytes() - empty, server.fact("used_memory")))
         new = [b"key:%012d" % (number + index) for index in range(len(gone))]
         number += len(gone)
         low, high = SPREADS[turn % len(SPREADS)]
         server.send(encode("SET", key, b"v" * rng.randint(low, high)) for key in new)
         live += new
-        rows.append((f"{turn + 1}: refilled, {low} to {high} B", server.resident() - empty, server.fact("used_memory")))
+        rows.append((f"{turn + 1}: refilled, {low} to {high} B", server.resident_bytes() - empty, server.fact("used_memory")))
     return rows
 
 
@@ -103,12 +90,12 @@ def main():
     parser.add_argument("--port", type=int, default=7400)
     options = parser.parse_args()
     for program in options.programs:
-        server = Server(program, options.port)
+        server = Churned(program, options.port)
         print(program)
         for name, resident, used in churn(server, options.keys, options.rounds):
             print(f"  {name:28} RSS {resident / 1e6:8.1f} MB  account {used / 1e6:8.1f} MB  {resident / used:5.2f}")
         server.stop()
-    servers = [Server(program, options.port + 1 + index) for index, program in enumerate(options.programs)]
+    servers = [Churned(program, options.port + 1 + index) for index, program in enumerate(options.programs)]
     for test in ["set", "get"]:
         seen = {program: [] for program in options.programs}
         for _ in range(options.turns):

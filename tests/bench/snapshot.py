@@ -10,23 +10,11 @@ end the process is killed and started again on the same folder. Every SET is ans
 Prints p99 before, p99 of the median and of the worst second during the snapshot, p99.9 and maximum over all of it, the
 same for reads and writes alone, growth of resident memory, and the restart.
 """
-import argparse, collections, gc, os, random, selectors, shutil, socket, subprocess, tempfile, time
+import argparse, collections, gc, os, random, selectors, shutil, socket, tempfile, time
+
+from common import Server, call, encode, fill
 
 VALUE_BYTES, CONNECTIONS, READS = 1000, 50, 0.8
-
-
-def encode(*words):
-    parts = [str(word).encode() for word in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-
-
-def call(port, *words):
-    with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        connection.sendall(encode(*words))
-        text = connection.recv(1 << 20)
-        while text[:1] == b"$" and len(text) < int(text[1:text.index(b"\r\n")]) + text.index(b"\r\n") + 4:
-            text += connection.recv(1 << 20)
-        return text.decode()
 
 
 def info(port, field):
@@ -36,40 +24,8 @@ def info(port, field):
     return ""
 
 
-class Server:
-    def __init__(self, binary, port, folder, arguments):
-        self.port = port
-        command = [binary, "--port", str(port), "--dir", folder, "--snapshot-log-bytes", "0", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def wait(self):
-        while True:
-            try:
-                if "PONG" in call(self.port, "PING"):
-                    return
-            except OSError:
-                pass
-            if self.process.poll() is not None:
-                raise SystemExit("the server has ended")
-            time.sleep(0.01)
-
-    def resident_mib(self):
-        return int(open(f"/proc/{self.process.pid}/statm").read().split()[1]) * 4096 >> 20
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-
-def fill(port, keys):
-    value = random.Random(1).randbytes(VALUE_BYTES // 2).hex()
-    with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        for start in range(0, keys, 5000):
-            count = min(5000, keys - start)
-            connection.sendall(b"".join(encode("SET", f"key:{start + i:012}", value) for i in range(count)))
-            missing = 5 * count
-            while missing > 0:
-                missing -= len(connection.recv(1 << 16))
+def value():
+    return random.Random(1).randbytes(VALUE_BYTES // 2).hex()
 
 
 class Load:
@@ -152,6 +108,11 @@ def show(name, before, during):
           f" p99.9 {share([row[1] for row in during], 0.999):6.2f}, most {share([row[1] for row in during], 1):6.2f} ms")
 
 
+def start(options, folder, arguments):
+    command = [options.binary, "--port", str(options.port), "--dir", folder, "--snapshot-log-bytes", "0", *arguments]
+    return Server(command, options.port)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
@@ -166,25 +127,25 @@ def main():
     folder = options.dir or tempfile.mkdtemp(prefix="ramkeep-bench-")
     os.makedirs(folder, exist_ok=True)
     keys = int(options.gib * 2**30 / (VALUE_BYTES + 90))
-    server = Server(options.binary, options.port, folder, arguments)
+    server = start(options, folder, arguments)
     try:
         server.wait()
         if ":0\r" in call(options.port, "DBSIZE"):
-            fill(options.port, keys)
+            fill(options.port, keys, value())
         time.sleep(2)
         gc.disable()
         load = Load(options.port, keys, options.rate)
         begins = time.perf_counter() + options.before
         load.run(lambda now: now > begins)
         load.done = [row for row in load.done if row[0] > begins - options.before + 0.5]
-        base = peak = server.resident_mib()
+        base = peak = server.resident_bytes() >> 20
         begun = time.perf_counter()
         answer = call(options.port, "BGSAVE")
         checked_at, ended = begun, None
 
         def until(now):
             nonlocal peak, checked_at, ended
-            peak = max(peak, server.resident_mib())
+            peak = max(peak, server.resident_bytes() >> 20)
             if ended is None and now - checked_at > 0.5:
                 checked_at = now
                 if info(options.port, "rdb_bgsave_in_progress") == "0":
@@ -210,7 +171,7 @@ def main():
         size = call(options.port, "DBSIZE")
         server.kill()
         started = time.perf_counter()
-        server = Server(options.binary, options.port, folder, arguments)
+        server = start(options, folder, arguments)
         server.wait()
         while call(options.port, "DBSIZE") != size:
             time.sleep(0.02)

@@ -9,29 +9,21 @@ Needs redis-server and redis-benchmark. Works in a temporary folder on the loopb
 `cpu` is the server's CPU time per request, read from the scheduler's account of each thread; of Ramkeep the thread
 that writes the log stands apart, because the peer that it is compared with in `set` writes none.
 """
-import argparse, csv, io, multiprocessing, os, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, csv, io, multiprocessing, os, shutil, socket, statistics, subprocess, tempfile, threading, time
+
+from common import Server, call, encode, fill
 
 VALUE_BYTES, KEYS = 64, 1_000_000
+VALUE = "v" * VALUE_BYTES
 
 
-class Server:
+class Served(Server):
+    """One that serves, on a folder."""
+
     def __init__(self, command, port, folder):
-        self.port, self.folder = port, folder
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        super().__init__(command, port)
+        self.folder = folder
         self.wait()
-
-    def wait(self):
-        """Waits for PONG; gives the seconds it took."""
-        started = time.time()
-        while True:
-            try:
-                if call(self.port, "PING") == "PONG":
-                    return time.time() - started
-            except OSError:
-                pass
-            if self.process.poll() is not None:
-                raise SystemExit("the server has ended")
-            time.sleep(0.01)
 
     def cpu_seconds(self):
         """CPU of the threads, and of those among them that write the log."""
@@ -44,24 +36,6 @@ class Server:
                 writer += seconds
         return total, writer
 
-    def resident_bytes(self):
-        return int(open(f"/proc/{self.process.pid}/statm").read().split()[1]) * 4096
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-
-
-def encode(*words):
-    parts = [str(word).encode() for word in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-
-
-def call(port, *words):
-    with socket.create_connection(("127.0.0.1", port), 5) as connection:
-        connection.sendall(encode(*words))
-        return connection.recv(1 << 16).decode().split("\r\n")[0][1:]
-
 
 def load(port, test, clients, pipeline, requests, keys=KEYS):
     """Runs redis-benchmark; gives requests per second and p99 in ms."""
@@ -70,18 +44,6 @@ def load(port, test, clients, pipeline, requests, keys=KEYS):
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     row = list(csv.DictReader(io.StringIO(text)))[-1]
     return float(row["rps"]), float(row["p99_latency_ms"])
-
-
-def fill(port, keys, clients=1, pipeline=200):
-    """Sets keys in order: key:000000000000 and on, 16 bytes each."""
-    value = "v" * VALUE_BYTES
-    with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        for start in range(0, keys, 10_000):
-            count = min(10_000, keys - start)
-            connection.sendall(b"".join(encode("SET", f"key:{start + i:012}", value) for i in range(count)))
-            missing = 5 * count
-            while missing > 0:
-                missing -= len(connection.recv(1 << 16))
 
 
 class Bench:
@@ -99,13 +61,13 @@ class Bench:
             "peer": peer + ["--appendonly", "no"],
             "peer, AOF always": peer + ["--appendonly", "yes", "--appendfsync", "always"],
         }
-        server = Server(commands[kind], port, folder)
+        server = Served(commands[kind], port, folder)
         self.running.append(server)
         return server
 
     def close(self):
         for server in self.running:
-            server.stop()
+            server.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def pair(self, peer):
@@ -114,7 +76,7 @@ class Bench:
     def in_memory(self, test):
         servers = self.pair("peer")
         for server in servers.values():
-            fill(server.port, KEYS)
+            fill(server.port, KEYS, VALUE)
         for pipeline, requests in ((1, 100_000), (16, 600_000), (64, 1_200_000)):
             rows = {name: [] for name in servers}
             for _ in range(self.options.rounds):
@@ -134,7 +96,7 @@ class Bench:
                     server = self.start(name)
                     rate, p99 = load(server.port, "set", clients, pipeline, requests, keys=100_000)
                     rows.setdefault(name, []).append((rate, p99))
-                    server.stop()
+                    server.kill()
             self.show(f"durable SET c={clients} P={pipeline}", rows, "req/s, p99 ms")
 
     def beside(self):
@@ -143,13 +105,13 @@ class Bench:
         for _ in range(self.options.rounds):
             for name in ("peer, AOF always", "ramkeep"):
                 server = self.start(name)
-                fill(server.port, 10_000)
+                fill(server.port, 10_000, VALUE)
                 writers = threading.Thread(target=load, args=(server.port, "set", 50, 1, 60_000))
                 writers.start()
                 time.sleep(0.2)
                 rows.setdefault(name, []).append(probe(server.port, writers.is_alive))
                 writers.join()
-                server.stop()
+                server.kill()
         self.show("GET beside 50 durable writers", rows, "p50 ms, p99 ms")
 
     def memory(self):
@@ -157,10 +119,10 @@ class Bench:
         for name in ("peer", "ramkeep"):
             server = self.start(name)
             before = server.resident_bytes()
-            fill(server.port, KEYS)
+            fill(server.port, KEYS, VALUE)
             time.sleep(0.5)
             rows[name] = [((server.resident_bytes() - before) / KEYS,)]
-            server.stop()
+            server.kill()
         self.show("resident memory, 1 M keys of 16 + 64 bytes", rows, "bytes per key")
 
     def growth(self):
@@ -168,12 +130,12 @@ class Bench:
         for name in ("peer", "ramkeep"):
             server = self.start(name)
             # A process of its own: threads of one interpreter hold each other up for milliseconds.
-            writer = multiprocessing.Process(target=fill, args=(server.port, self.options.growth_keys))
+            writer = multiprocessing.Process(target=fill, args=(server.port, self.options.growth_keys, VALUE))
             writer.start()
             p50, p99, worst = probe(server.port, writer.is_alive, with_worst=True)
             writer.join()
             rows[name] = [(p50, p99, worst)]
-            server.stop()
+            server.kill()
         self.show(f"GET while growing to {self.options.growth_keys} keys", rows, "p50 ms, p99 ms, worst ms")
 
     def replay(self):
@@ -181,10 +143,10 @@ class Bench:
         server = self.start("ramkeep")
         load(server.port, "set", 50, 16, requests)
         time.sleep(0.5)
-        server.stop()
+        server.kill()
         before = time.time()
         again = self.start("ramkeep", server.folder)
-        while call(again.port, "DBSIZE").startswith("LOADING"):
+        while call(again.port, "DBSIZE").startswith("-LOADING"):
             time.sleep(0.01)
         seconds = time.time() - before
         self.show("replay of 5 M SETs", {"ramkeep": [(requests / seconds / 1e6, seconds)]}, "M/s, seconds")
