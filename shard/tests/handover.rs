@@ -1,20 +1,8 @@
 //! Handing leadership over: what is drained, who inherits, what happens when nothing comes of it.
 
-use crate::common::cluster::{Cluster, TICK_NS};
-use ramkeep_engine::session::SessionId;
+use crate::common::cluster::{Cluster, TICK_NS, serving};
 use ramkeep_log::NodeId;
 use ramkeep_shard::{HandoverRefused, State};
-
-fn serving(seed: u64) -> (Cluster, NodeId, SessionId) {
-    let mut cluster = Cluster::new(3, seed);
-    let primary = cluster.elect().unwrap();
-    let session = cluster.node(primary).open();
-    cluster.node(primary).say(session, "SET x old");
-    cluster.node(primary).end_turn();
-    cluster.ticks(2).unwrap();
-    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n");
-    (cluster, primary, session)
-}
 
 fn transfer(cluster: &mut Cluster, from: NodeId, to: Option<NodeId>) -> Result<NodeId, HandoverRefused> {
     let mut outcome = Err(HandoverRefused::NotPrimary);

@@ -2,22 +2,9 @@
 //! primary.
 
 use crate::common::Node;
-use crate::common::cluster::{Cluster, TICK_NS};
+use crate::common::cluster::{TICK_NS, serving};
 use ramkeep_engine::session::SessionId;
-use ramkeep_log::NodeId;
 use ramkeep_shard::State;
-
-/// A primary with a lease and `x` = `old`, and a client of its.
-fn serving(seed: u64) -> (Cluster, NodeId, SessionId) {
-    let mut cluster = Cluster::new(3, seed);
-    let primary = cluster.elect().unwrap();
-    let session = cluster.node(primary).open();
-    cluster.node(primary).say(session, "SET x old");
-    cluster.node(primary).end_turn();
-    cluster.ticks(2).unwrap();
-    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n");
-    (cluster, primary, session)
-}
 
 fn hear(node: &mut Node, session: SessionId) -> String {
     node.hear(session)

@@ -7,21 +7,10 @@
 //! and to one node; 14 large entries and slow disks (also `handover`); 15 step-down with the tail kept, partly kept,
 //! overwritten (`step_down`, and after every event of `lives`); 16, 17 equal timeouts, equal traces (`lives`).
 
-use crate::common::cluster::{Cluster, TICK_NS};
+use crate::common::cluster::{Cluster, TICK_NS, serving};
 use ramkeep_engine::session::SessionId;
 use ramkeep_log::{NodeId, Role};
 use ramkeep_shard::State;
-
-fn serving(seed: u64) -> (Cluster, NodeId, SessionId) {
-    let mut cluster = Cluster::new(3, seed);
-    let primary = cluster.elect().unwrap();
-    let session = cluster.node(primary).open();
-    cluster.node(primary).say(session, "SET x old");
-    cluster.node(primary).end_turn();
-    cluster.ticks(2).unwrap();
-    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n");
-    (cluster, primary, session)
-}
 
 fn write(cluster: &mut Cluster, node: NodeId, session: SessionId, command: &str) -> String {
     cluster.node(node).say(session, command);

@@ -117,6 +117,18 @@ pub fn id(number: u32) -> NodeId {
     NodeId::of(number, 1)
 }
 
+/// Three replicas, a primary with a lease and `x` = `old`, and a client of its.
+pub fn serving(seed: u64) -> (Cluster, NodeId, SessionId) {
+    let mut cluster = Cluster::new(3, seed);
+    let primary = cluster.elect().unwrap();
+    let session = cluster.node(primary).open();
+    cluster.node(primary).say(session, "SET x old");
+    cluster.node(primary).end_turn();
+    cluster.ticks(2).unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n");
+    (cluster, primary, session)
+}
+
 impl Cluster {
     pub fn new(count: u32, seed: u64) -> Self {
         Self::with_log_only(count, seed, &[])
