@@ -181,8 +181,8 @@ fn method(run: &Run, history: &str) -> String {
         "<section>\n<h2>How it was found out</h2>\n<ul>\n\
          <li>{} keys were written once each. Every one whose <code>SET</code> was answered <code>OK</code> was read back at \
          the end and compared.</li>\n\
-         <li>{} more calls (registers, counters, hashes, transactions with <code>WATCH</code>) went to a few keys that all \
-         clients share. The checker looked for one order of them that explains every answer and agrees with real time, and \
+         <li>{} more calls (registers, counters, hashes, lists, transactions with <code>WATCH</code>, <code>SCAN</code> loops) \
+         went to a few keys that all clients share. The checker looked for one order of them that explains every answer and agrees with real time, and \
          whether the final read shows the last acknowledged write of each key. It took {:.1} s.</li>\n\
          <li>A call whose answer never came may have happened or not; it is never counted as acknowledged.</li>\n\
          <li>“Without writes” is the time from the fault until a write that was sent after it was acknowledged.</li>\n\
