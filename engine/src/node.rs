@@ -2,6 +2,7 @@
 //!
 //! Lives here: plain facts that INFO and its kin print, and the actions that only the node can take.
 
+use crate::config::Member;
 use crate::error::ErrorReply;
 use crate::session::SessionId;
 use crate::time::Now;
@@ -176,9 +177,25 @@ pub enum ClusterRequest {
     Failover {
         to: Option<String>,
     },
+    Members(MembersRequest),
     /// Exchange nothing with other nodes.
     Cut,
     Heal,
+}
+
+/// What an operator asks about the members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembersRequest {
+    List,
+    /// A node that runs and waits becomes a member.
+    Add(Member),
+    /// The node of this name leaves.
+    Remove(String),
+    /// `with` takes the place of the node of this name; without it the same node does, which has lost its data.
+    Replace {
+        name: String,
+        with: Option<Member>,
+    },
 }
 
 /// Why a session takes no further command for now; its reply comes later.

@@ -25,7 +25,7 @@ pub use frame::{FRAME_HEAD_BYTES, Frame, FrameError, FrameKind};
 pub use hard_state::{HardState, HardStateError, VOTE_FILE_SLOTS};
 pub use identity::{Identity, IdentityError};
 pub use inspect::{Inspected, Inspector, Verdict};
-pub use membership::{ChangeRefused, Member, Membership, MembershipError};
+pub use membership::{ChangeRefused, FOUNDER, Member, Membership, MembershipError};
 pub use message::{Message, MessageError};
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;

@@ -21,6 +21,8 @@ const MEMBERS_MAX: usize = 64;
 const RETIRED_MAX: usize = 1024;
 /// Longest name or address.
 const TEXT_BYTES_MAX: usize = 255;
+/// Incarnation of those who founded the cluster.
+pub const FOUNDER: u32 = 1;
 const HEAD_BYTES: usize = 4;
 const MEMBER_BYTES: usize = 40;
 
@@ -105,8 +107,19 @@ pub enum ChangeRefused {
     #[error("another voter is not heard")]
     Unhealthy,
     /// Losing one of them would stop writes.
-    #[error("less than three voters would be left")]
+    #[error(
+        "less than three zones with a voter would be left: add another zone's node first, or replace this one"
+    )]
     TooFew,
+    /// What votes afterwards could decide nothing.
+    #[error("no majority of those who would vote is heard")]
+    NoMajority,
+    /// It would be the voter of its zone from now on.
+    #[error("the other member of its zone has not caught up yet")]
+    Lagging,
+    /// The bounds of a membership.
+    #[error("there are or were too many members")]
+    TooMany,
     /// A zone that fails must cost one vote.
     #[error("its zone has a voter already")]
     ZoneTaken,
@@ -173,6 +186,35 @@ impl Membership {
         self.get(node).is_none() && self.last_incarnation(node.node()) >= node.incarnation()
     }
 
+    /// Whether this node was a member and is none any more, under any id.
+    #[must_use]
+    pub fn has_left(&self, node: u32) -> bool {
+        self.last_incarnation(node) > 0 && self.members.iter().all(|member| member.node.node() != node)
+    }
+
+    /// The id under which a node becomes a member that was none at the founding, or under another id. Founders alone
+    /// have the first incarnation.
+    #[must_use]
+    pub(crate) fn next_id(&self, node: u32) -> NodeId {
+        NodeId::of(node, self.last_incarnation(node).max(FOUNDER) + 1)
+    }
+
+    /// Whether a learner is on its way to a vote, or a change of voters has begun.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.is_joint() || self.members.iter().any(|member| self.is_wanted(member))
+    }
+
+    /// A learner that takes somebody's place, or whose zone has no voter. An extra replica stays a learner.
+    pub(crate) fn is_wanted(&self, member: &Member) -> bool {
+        let has_voter = |zone: &str| self.members.iter().any(|it| it.votes && it.zone == zone);
+        !member.votes && !member.voted && (member.replaces != NodeId(0) || !has_voter(&member.zone))
+    }
+
+    pub(crate) fn is_within_bounds(&self) -> bool {
+        self.members.len() <= MEMBERS_MAX && self.retired.len() <= RETIRED_MAX
+    }
+
     /// Last incarnation of the node that was ever a member; zero if none was.
     #[must_use]
     pub fn last_incarnation(&self, node: u32) -> u32 {
@@ -223,6 +265,13 @@ impl Membership {
             old.votes = false;
         }
         next
+    }
+
+    /// The learner votes from now on in the place of this voter.
+    pub(crate) fn with_heir(&self, learner: NodeId, old: NodeId) -> Self {
+        let mut next = self.clone();
+        next.members.iter_mut().filter(|it| it.node == learner).for_each(|it| it.replaces = old);
+        next.with_promoted(learner)
     }
 
     /// Without this member.
@@ -460,6 +509,28 @@ mod tests {
         let mut newer = bytes;
         newer[0] = 2;
         assert_eq!(Membership::decode(&newer), Err(MembershipError::Version(2)));
+    }
+
+    #[test]
+    fn a_zone_keeps_its_voter_where_another_member_stands_in_it() {
+        let other = Member { votes: false, ..member(7, 2, "b") };
+        let four = three().with_learner(other);
+        assert!(!four.is_changing(), "an extra replica stays a learner");
+        let next = four.with_heir(NodeId::of(7, 2), NodeId::of(2, 1));
+        assert!(next.is_joint() && next.is_legal() && next.is_changing());
+        let settled = next.settled();
+        assert_eq!(settled.voters(), [NodeId::of(1, 1), NodeId::of(3, 1), NodeId::of(7, 2)]);
+        assert!(settled.has_left(2) && !settled.has_left(7) && !settled.has_left(9));
+        let new_zone = three().with_learner(Member { votes: false, ..member(7, 2, "d") });
+        assert!(new_zone.is_changing(), "its zone has no voter yet");
+    }
+
+    #[test]
+    fn only_founders_have_the_first_incarnation() {
+        assert_eq!(three().next_id(9), NodeId::of(9, 2));
+        assert_eq!(three().next_id(2), NodeId::of(2, 2));
+        let left = three().without(NodeId::of(2, 1)).settled();
+        assert_eq!(left.next_id(2), NodeId::of(2, 2));
     }
 
     #[test]

@@ -252,6 +252,83 @@ fn a_voter_that_is_heard_is_not_replaced_and_a_change_needs_the_others() {
     assert_eq!(cluster.node(primary).replica.remove_member(primary, now_ns), Err(ChangeRefused::IsPrimary));
 }
 
+/// A node in a zone of its own becomes a member; gives its id.
+fn add(cluster: &mut Cluster, number: u32, zone: &str) -> Result<NodeId, ChangeRefused> {
+    let (primary, now_ns) = (cluster.primary().unwrap(), cluster.now_ns);
+    let member = Member {
+        node: id(number),
+        directory: Uuid([number as u8; 16]),
+        name: format!("n{number}"),
+        zone: zone.into(),
+        ..Member::default()
+    };
+    let added = cluster.node(primary).replica.add_member(member, now_ns)?;
+    cluster.collect().unwrap();
+    cluster.deliver_all().unwrap();
+    Ok(added)
+}
+
+fn start(cluster: &mut Cluster, added: NodeId) {
+    cluster.down.insert(added, Disk::new(added));
+    cluster.start(added).unwrap();
+    cluster.ticks(40).unwrap();
+}
+
+fn remove(cluster: &mut Cluster, node: NodeId) -> Result<(), ChangeRefused> {
+    let (primary, now_ns) = (cluster.primary().unwrap(), cluster.now_ns);
+    cluster.node(primary).replica.remove_member(node, now_ns)?;
+    cluster.collect().unwrap();
+    cluster.ticks(40).unwrap();
+    Ok(())
+}
+
+#[test]
+fn a_new_zone_gets_a_vote_a_second_node_of_it_none_until_the_first_leaves() {
+    for seed in 0..6 {
+        let mut cluster = Cluster::new(3, 70 + seed);
+        let primary = cluster.elect().unwrap();
+        fill(&mut cluster, 40);
+        let members = |cluster: &mut Cluster| cluster.node(primary).replica.members().clone();
+        let first = add(&mut cluster, 9, "d").unwrap();
+        assert_eq!(first, NodeId::of(9, 2), "founders alone have the first incarnation");
+        assert!(!members(&mut cluster).is_voter(first), "a learner first");
+        let other = cluster.voters.iter().copied().find(|it| *it != primary).unwrap();
+        assert_eq!(remove(&mut cluster, other), Err(ChangeRefused::UnderWay));
+        assert_eq!(add(&mut cluster, 8, "e"), Err(ChangeRefused::UnderWay));
+        start(&mut cluster, first);
+        assert_eq!(members(&mut cluster).voters().len(), 4);
+        let second = add(&mut cluster, 8, "d").unwrap();
+        start(&mut cluster, second);
+        assert!(!members(&mut cluster).is_changing() && !members(&mut cluster).is_voter(second));
+        assert_eq!(cluster.node(second).payloads().len(), 40);
+        remove(&mut cluster, first).unwrap();
+        let now = members(&mut cluster);
+        assert!(now.is_voter(second) && now.is_retired(first) && now.voters().len() == 4, "{now:?}");
+        remove(&mut cluster, second).unwrap();
+        assert_eq!(members(&mut cluster).voters(), cluster.voters);
+        let refused = cluster.voters.iter().copied().filter(|it| *it != primary).map(|it| {
+            let now_ns = cluster.now_ns;
+            cluster.nodes.get_mut(&primary).unwrap().replica.remove_member(it, now_ns)
+        });
+        assert!(refused.into_iter().all(|it| it == Err(ChangeRefused::TooFew)));
+    }
+}
+
+#[test]
+fn whoever_left_changes_nothing_any_more() {
+    let mut cluster = Cluster::new(3, 90);
+    let primary = cluster.elect().unwrap();
+    let gone = add(&mut cluster, 9, "d").unwrap();
+    start(&mut cluster, gone);
+    remove(&mut cluster, gone).unwrap();
+    let term = cluster.node(primary).replica.term();
+    // It hears nobody any more, and would campaign.
+    cluster.ticks(200).unwrap();
+    assert_eq!((cluster.primary(), cluster.node(primary).replica.term()), (Some(primary), term));
+    fill(&mut cluster, 5);
+    assert!(cluster.node(gone).payloads().len() < 5, "it gets nothing");
+}
+
 /// Like [`fill`], while nobody gets a snapshot.
 fn fill_without_fetch(cluster: &mut Cluster, count: u32) {
     let primary = cluster.primary().unwrap();

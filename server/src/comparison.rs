@@ -28,8 +28,7 @@ pub async fn digest_when_wanted(node: Rc<Node>) {
 /// Says what was found, loudly: nothing of it heals by itself.
 pub(crate) fn tell(node: &Node, found: &Divergence) {
     let names = |member: &ramkeep_log::NodeId| {
-        let member = node.peers().and_then(|peers| peers.member(*member));
-        member.map_or("unknown".to_owned(), |member| member.name.clone())
+        node.peers().map_or_else(|| "unknown".to_owned(), |peers| peers.name(*member))
     };
     let odd: Vec<String> = found.odd.iter().map(names).collect();
     tracing::error!(

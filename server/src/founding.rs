@@ -16,7 +16,7 @@
 use crate::peers::{Peers, names};
 use crate::roster::{Founder, ROSTER_FILE, Roster, RosterError};
 use ramkeep_engine::config::Settings;
-use ramkeep_log::{NodeId, Uuid};
+use ramkeep_log::{FOUNDER, NodeId, Uuid};
 use ramkeep_net::{Clock, Disk};
 use std::io;
 use std::rc::Rc;
@@ -44,7 +44,10 @@ pub enum FoundingError {
     OtherDirectory { name: String, known: Uuid, found: Uuid },
     #[error("the cluster was founded without a member '{0}'")]
     Unknown(String),
-    #[error("member '{0}' founded the cluster with other members than 'member' lines name here")]
+    #[error(
+        "member '{0}' founded the cluster with other members than 'member' lines name here. A node that is to be added \
+         to it needs 'join-cluster yes'"
+    )]
     OtherMembers(String),
 }
 
@@ -83,9 +86,15 @@ impl Me<'_> {
         if founded.eq(configured) { Ok(()) } else { Err(FoundingError::OtherMembers(from.to_owned())) }
     }
 
+    /// Whether this node was a member, or is to be added: then it may ask for an id.
+    fn may_ask(&self, roster: &Roster) -> bool {
+        let is_named = roster.founders.iter().any(|founder| founder.member.node() == self.member.node());
+        is_named || self.settings.join_cluster || self.member.incarnation() > FOUNDER
+    }
+
     fn is_founder(&self) -> bool {
         let first = self.settings.members.iter().map(|member| &member.name).min();
-        first == Some(&self.settings.node_name)
+        !self.settings.join_cluster && first == Some(&self.settings.node_name)
     }
 }
 
@@ -93,7 +102,7 @@ impl Me<'_> {
 pub(crate) enum Found {
     /// This node takes part.
     Founder(Roster),
-    /// The cluster was founded with another directory of this node, and this one is empty.
+    /// The cluster was founded with another directory of this node, or without it, and this one is empty.
     Stranger(Roster),
 }
 
@@ -120,11 +129,12 @@ pub(crate) async fn found(
                 }
                 Ok(answer) => {
                     let roster = Roster::decode(&answer.body)?;
-                    me.check_members(&roster, &member.name)?;
                     let checked = me.check(&roster);
-                    if checked.is_err() && me.is_blank {
+                    let is_stranger = checked.is_err() && me.is_blank && me.may_ask(&roster);
+                    if is_stranger {
                         return Ok(Found::Stranger(roster));
                     }
+                    me.check_members(&roster, &member.name)?;
                     checked?;
                     disk.write_file_atomic(ROSTER_FILE, roster.encode()).await?;
                     tracing::info!(from = member.name, "joined the cluster");
@@ -146,7 +156,12 @@ pub(crate) async fn found(
             told_ns = clock.monotonic_ns();
             let who =
                 if missing.is_empty() { "the first member".into() } else { names(me.settings, missing) };
-            tracing::info!("waiting for {who} to found the cluster: all members must be there once");
+            match me.settings.join_cluster {
+                true => tracing::info!("waiting for the cluster that this node is to join: {who}"),
+                false => {
+                    tracing::info!("waiting for {who} to found the cluster: all members must be there once")
+                }
+            }
         }
         clock.sleep(ROUND).await;
     }

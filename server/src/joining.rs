@@ -1,10 +1,12 @@
-//! A node that comes back without what it was known by becomes a member again, under a new id.
+//! A node that comes back without what it was known by becomes a member again, under a new id; a new one waits until it
+//! is added.
 //!
 //! Lives here: asking for it, answering, taking the new id over into the data directory. Not here: how the members
-//! change (`ramkeep-log`), who founded the cluster (`founding`).
+//! change (`ramkeep-log`), who founded the cluster (`founding`), an operator's changes (`members`).
 //!
-//! The node asks every other one until the primary says that it is a member. The primary makes it a learner, which is
-//! fed and does not count; once it has caught up it takes the old one's place as a voter.
+//! The node asks every other one until the primary says that it is a member; whoever does not lead asks the primary. One
+//! that was a member is made a learner at once, which is fed and does not count; once it has caught up it takes the old
+//! one's place as a voter. One that was none must have been added by command.
 //!
 //! A crash at any step is harmless. Until it is told its id the node has said nothing under any. The old identity goes
 //! first, durably: a directory without one is a new one, and asks again under another UUID. With the new identity and
@@ -12,60 +14,86 @@
 //!
 //! Invariant: nothing is voted, acknowledged or served under an id that the members do not know by this directory.
 
+use crate::book::described;
 use crate::founding::{FoundingError, Me};
 use crate::log_driver::VOTE_FILE;
 use crate::node::Node;
 use crate::peers::Peers;
-use crate::roster::{Founder, ROSTER_FILE, Roster};
+use crate::roster::{Founder, ROSTER_FILE, Roster, own};
 use crate::start::IDENTITY_FILE;
-use ramkeep_engine::config::{Member as Configured, MemberRole};
-use ramkeep_log::{HardState, Identity, Layout, Member, Newcomer, NodeId, Uuid};
+use ramkeep_engine::config::{Settings, node_number, read_member};
+use ramkeep_log::{HardState, Identity, Layout, Newcomer, NodeId, Replica, Uuid};
 use ramkeep_net::peer::Remote;
 use ramkeep_net::{Clock, Disk};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The question for an id.
+/// The question for an id; the node's own `member` line goes with it.
 pub const QUESTION: u8 = 4;
+/// The same, asked for another node: its directory (16), then its line.
+pub const FORWARDED: u8 = 5;
+/// Whether a node asks to become a member. The answer is one byte, 1 or 0.
+pub const WAITING: u8 = 8;
 /// Between two rounds of asking.
 const ROUND: Duration = Duration::from_millis(250);
 /// How often a waiting node says what it waits for.
 const TOLD_NS: u64 = 5_000_000_000;
+/// The same where nothing has changed.
+const TOLD_AGAIN_NS: u64 = 60_000_000_000;
 
 /// First byte of an answer: not yet, and the reason follows; or the id follows.
 const NOT_YET: u8 = 0;
 const ADMITTED: u8 = 1;
 
-/// A member as the configuration describes it.
-pub(crate) fn described(configured: &Configured) -> Member {
-    Member {
-        name: configured.name.clone(),
-        zone: configured.zone.clone(),
-        is_log_only: configured.role == MemberRole::Log,
-        peer_address: configured.peer_address.clone(),
-        client_address: configured.client_address.clone(),
-        ..Member::default()
+fn not_yet(why: &str) -> Vec<u8> {
+    [&[NOT_YET], why.as_bytes()].concat()
+}
+
+fn newcomer(directory: Uuid, line: &[u8]) -> Option<Newcomer> {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let member = read_member(&words).ok()?;
+    Some(Newcomer { number: member.number(), directory, described: described(&member) })
+}
+
+/// Answers a node that asks to be a member.
+pub(crate) async fn answer(node: &Rc<Node>, peers: &Peers, from: Remote, line: &[u8]) -> Vec<u8> {
+    let Some(newcomer) = newcomer(Uuid(from.directory), line) else {
+        return not_yet("a question that makes no sense");
+    };
+    if newcomer.number != NodeId(from.member).node() {
+        return not_yet("it asks for another node");
+    }
+    let leader = node.shard.borrow().replica().and_then(Replica::leader).filter(|it| *it != peers.me());
+    match leader {
+        None => decide(node, &newcomer),
+        Some(leader) => {
+            let question = [&from.directory, line].concat();
+            match peers.ask(leader.node(), FORWARDED, &question).await {
+                Ok(answer) => answer.body,
+                Err(error) => not_yet(&format!("the primary does not answer: {error}")),
+            }
+        }
     }
 }
 
-/// Answers a node that asks to be a member again.
-pub(crate) fn answer(node: &Rc<Node>, peers: &Peers, from: Remote) -> Vec<u8> {
-    let number = NodeId(from.member).node();
-    let Some(configured) = peers.member(NodeId(from.member)) else {
-        return [&[NOT_YET], &b"no 'member' line names it here"[..]].concat();
-    };
-    let newcomer = Newcomer { number, directory: Uuid(from.directory), described: described(configured) };
-    let outcome = node.with_shard(|shard, now, outputs| shard.admit(&newcomer, now, outputs));
+/// The same, asked by the node that was asked.
+pub(crate) fn answer_forwarded(node: &Rc<Node>, question: &[u8]) -> Vec<u8> {
+    let newcomer =
+        question.split_first_chunk().and_then(|(directory, line)| newcomer(Uuid(*directory), line));
+    newcomer.map_or_else(|| not_yet("a question that makes no sense"), |newcomer| decide(node, &newcomer))
+}
+
+fn decide(node: &Rc<Node>, newcomer: &Newcomer) -> Vec<u8> {
+    let outcome = node.with_shard(|shard, now, outputs| {
+        shard.change_members(now, outputs, |replica, now_ns| replica.admit(newcomer, now_ns))
+    });
     match outcome {
         Ok(id) => {
-            tracing::info!(
-                member = configured.name,
-                incarnation = id.incarnation(),
-                "a member came back without its data"
-            );
+            let (member, incarnation) = (&newcomer.described.name, id.incarnation());
+            tracing::info!(member, incarnation, "a node without data of this cluster becomes a member");
             [&[ADMITTED], &id.0.to_le_bytes()[..]].concat()
         }
-        Err(refused) => [&[NOT_YET], refused.to_string().as_bytes()].concat(),
+        Err(refused) => not_yet(&refused.to_string()),
     }
 }
 
@@ -78,11 +106,17 @@ pub(crate) async fn join(
     founded: Roster,
     clock: &Clock,
 ) -> Result<(NodeId, Roster), FoundingError> {
-    tracing::warn!(
-        "the cluster knows this node by another data directory, which is not here: it asks to be replaced, and votes \
-         again once it holds what the others hold"
-    );
-    let id = ask_all(me, peers, clock).await;
+    if me.settings.join_cluster && founded.directory_of(me.member).is_none() {
+        tracing::info!("this node is no member yet: it waits to be added; see `ramkeep member add`");
+    } else {
+        tracing::warn!(
+            "the cluster knows this node by another data directory, which is not here: it asks to be replaced, and \
+             votes again once it holds what the others hold"
+        );
+    }
+    peers.set_applying(true);
+    let id = ask_all(me.settings, peers, clock).await;
+    peers.set_applying(false);
     if id != me.member {
         disk.remove(IDENTITY_FILE).await?;
         disk.sync_dir().await?;
@@ -100,15 +134,17 @@ pub(crate) async fn join(
     Ok((id, roster))
 }
 
-async fn ask_all(me: Me<'_>, peers: &Peers, clock: &Clock) -> NodeId {
-    let mut told_ns = 0;
+async fn ask_all(settings: &Settings, peers: &Peers, clock: &Clock) -> NodeId {
+    let number = node_number(&settings.node_name);
+    let line = own(settings).map(|own| own.to_string()).unwrap_or_default();
+    let (mut told_ns, mut told) = (0, String::new());
     loop {
         let mut reasons = Vec::new();
-        for member in me.settings.members.iter().filter(|member| member.name != me.settings.node_name) {
-            let reason = match peers.ask(member.number(), QUESTION, &[]).await {
+        for member in peers.book().iter().filter(|member| member.number() != number) {
+            let reason = match peers.ask(member.number(), QUESTION, line.as_bytes()).await {
                 Ok(answer) => match answer.body.split_first() {
                     Some((&ADMITTED, id)) => match id.try_into().map(u64::from_le_bytes).map(NodeId) {
-                        Ok(id) if id.node() == me.member.node() => return id,
+                        Ok(id) if id.node() == number => return id,
                         _ => "an answer that makes no sense".to_owned(),
                     },
                     Some((_, reason)) => String::from_utf8_lossy(reason).into_owned(),
@@ -118,9 +154,11 @@ async fn ask_all(me: Me<'_>, peers: &Peers, clock: &Clock) -> NodeId {
             };
             reasons.push(format!("{}: {reason}", member.name));
         }
-        if told_ns == 0 || clock.monotonic_ns().saturating_sub(told_ns) >= TOLD_NS {
-            told_ns = clock.monotonic_ns();
-            tracing::info!("waiting to be replaced; {}", reasons.join("; "));
+        let reasons = reasons.join("; ");
+        let rest_ns = if reasons == told { TOLD_AGAIN_NS } else { TOLD_NS };
+        if told_ns == 0 || clock.monotonic_ns().saturating_sub(told_ns) >= rest_ns {
+            tracing::info!("waiting to become a member; {reasons}");
+            (told_ns, told) = (clock.monotonic_ns(), reasons);
         }
         clock.sleep(ROUND).await;
     }

@@ -4,6 +4,7 @@
 //! Not here: what commands do (`ramkeep-engine`), when replies may leave (`ramkeep-shard`).
 
 pub mod banner;
+mod book;
 pub mod cli;
 mod comparison;
 pub mod config_file;
@@ -14,6 +15,7 @@ mod install;
 mod joining;
 pub mod listeners;
 mod log_driver;
+pub mod members;
 pub mod node;
 pub mod options;
 pub mod peers;

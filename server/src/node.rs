@@ -21,7 +21,7 @@ use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
 use ramkeep_log::{Replica, Written};
 use ramkeep_net::{Clock, Host, Notify, Signal};
-use ramkeep_shard::{Output, Shard};
+use ramkeep_shard::{FenceCause, Output, Shard};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -71,6 +71,7 @@ pub struct Node {
     /// Clients connected here that have no session here: the primary serves them.
     pub(crate) clients_elsewhere: Cell<usize>,
     pub(crate) is_fenced: Cell<bool>,
+    is_turned_away: Cell<bool>,
     fenced: Notify,
 }
 
@@ -101,6 +102,7 @@ impl Node {
             is_stopping: Cell::new(false),
             clients_elsewhere: Cell::new(0),
             is_fenced: Cell::new(false),
+            is_turned_away: Cell::new(false),
             fenced: Notify::new(),
         })
     }
@@ -164,6 +166,7 @@ impl Node {
             ramkeep_net::sleep(TICK).await;
             self.refresh_facts();
             self.with_shard(|shard, now, outputs| shard.tick(now, outputs));
+            self.look_whether_turned_away();
             if self.peers.get().is_some() && !self.shard.borrow().is_leading() {
                 self.send_carried_away();
             }
@@ -171,6 +174,7 @@ impl Node {
                 self.announce();
             }
             if count % SWEEP_TICKS == 0 {
+                self.tell_all_members();
                 self.sweep();
             }
         }
@@ -231,10 +235,20 @@ impl Node {
                     }
                 }
                 Output::Diverged(found) => comparison::tell(self, &found),
-                Output::Fenced(why) => {
+                Output::Fenced(fence) => {
                     self.is_fenced.set(true);
                     self.fenced.notify_one();
-                    tracing::error!(%why, "this node serves nothing until it is restarted");
+                    match fence.cause {
+                        FenceCause::Log => {
+                            tracing::error!(why = %fence, "this node serves nothing until it is restarted")
+                        }
+                        FenceCause::Differs => {
+                            tracing::error!(why = %fence, "this node serves nothing any more")
+                        }
+                        FenceCause::Expelled => {
+                            tracing::error!(why = %fence, "this node serves nothing: it is no member")
+                        }
+                    }
                 }
             }
         }
@@ -313,6 +327,30 @@ impl Node {
         if let (Some(peers), Some(members)) = (self.peers(), members) {
             peers.know(&members);
         }
+    }
+
+    /// The primary tells every node who the members are.
+    fn tell_all_members(&self) {
+        let shard = self.shard.borrow();
+        if let (Some(peers), Some(replica)) = (self.peers(), shard.replica().filter(|_| shard.is_leading())) {
+            peers.tell_members(replica.members());
+        }
+    }
+
+    /// Another node has said that this one was replaced or removed.
+    pub(crate) fn is_turned_away(&self) -> bool {
+        self.is_turned_away.get()
+    }
+
+    /// A node that was replaced or removed serves nothing: what it holds may be old.
+    fn look_whether_turned_away(self: &Rc<Node>) {
+        if self.is_turned_away() || !self.peers().is_some_and(|peers| peers.is_turned_away()) {
+            return;
+        }
+        self.is_turned_away.set(true);
+        self.with_shard(|shard, _, outputs| {
+            shard.expel("the other nodes say that it was replaced or removed".to_owned(), outputs);
+        });
     }
 
     /// The other nodes, if this one is not alone.

@@ -9,6 +9,7 @@
 use crate::cli::client::Target;
 use crate::cli::demo::{self, DemoArguments};
 use crate::cli::dev::{DEFAULT_DIRECTORY, DevAction, DevArguments, Plan};
+use crate::cli::member::{self, MemberAction, MemberArguments};
 use crate::cli::status::{FailoverArguments, StatusArguments};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -29,6 +30,7 @@ pub enum Invocation {
     Demo(DemoArguments),
     Status(StatusArguments),
     Failover(FailoverArguments),
+    Member(MemberArguments),
     /// Print this and end with exit code 0.
     Print(String),
 }
@@ -151,6 +153,11 @@ enum Command {
         #[arg(long, value_name = "NODE")]
         to: Option<String>,
     },
+    /// Show the members of the cluster, or change them
+    Member {
+        #[command(subcommand)]
+        action: MemberCommand,
+    },
     /// Look at configuration files
     Config {
         #[command(subcommand)]
@@ -263,6 +270,65 @@ impl DevOptions {
 }
 
 #[derive(Subcommand)]
+enum MemberCommand {
+    /// Who is a member, who votes, what is under way
+    List {
+        #[command(flatten)]
+        node: NodeOptions,
+        /// One JSON value
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a node that runs and waits: it catches up, and votes if its zone has no voter
+    Add {
+        /// Its `member` line
+        #[arg(required = true, num_args = 5, value_names = ["NAME", "ZONE", "ROLE", "PEER_ADDRESS", "CLIENT_ADDRESS"])]
+        member: Vec<String>,
+        #[command(flatten)]
+        change: ChangeOptions,
+    },
+    /// Take a node out; at least three zones keep a voter
+    Remove {
+        name: String,
+        #[command(flatten)]
+        change: ChangeOptions,
+    },
+    /// Let a node that lost its data, or another one, take a node's place
+    Replace {
+        name: String,
+        /// The `member` line of the other one
+        #[arg(num_args = 5, value_names = ["NAME", "ZONE", "ROLE", "PEER_ADDRESS", "CLIENT_ADDRESS"])]
+        with: Vec<String>,
+        #[command(flatten)]
+        change: ChangeOptions,
+    },
+}
+
+#[derive(clap::Args)]
+struct ChangeOptions {
+    #[command(flatten)]
+    node: NodeOptions,
+    /// Seconds for which the change is followed
+    #[arg(long, value_name = "SECONDS", default_value_t = member::TIMEOUT_S, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    timeout: u64,
+}
+
+impl MemberCommand {
+    fn arguments(self) -> MemberArguments {
+        let (action, change) = match self {
+            MemberCommand::List { node, json } => {
+                let action = MemberAction::List { json };
+                return MemberArguments { target: node.target(), action, timeout_s: member::TIMEOUT_S };
+            }
+            MemberCommand::Add { member, change } => (MemberAction::Add(member), change),
+            MemberCommand::Remove { name, change } => (MemberAction::Remove(name), change),
+            MemberCommand::Replace { name, with, change } => (MemberAction::Replace(name, with), change),
+        };
+        MemberArguments { target: change.node.target(), action, timeout_s: change.timeout }
+    }
+}
+
+#[derive(Subcommand)]
 enum LogCommand {
     /// Print every record
     Inspect(LogTarget),
@@ -321,16 +387,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some("server") if !matches!(words.get(1).map(String::as_str), Some("--help" | "-h")) => {
             server(&words[1..]).map(Invocation::Server)
         }
-        Some("server" | "log" | "snapshot" | "config" | "dev" | "demo" | "status" | "failover" | "help") => {
-            subcommand(words)
-        }
+        Some(
+            "server" | "log" | "snapshot" | "config" | "dev" | "demo" | "status" | "failover" | "member"
+            | "help",
+        ) => subcommand(words),
         _ => server(&words).map(Invocation::Server),
     }
 }
 
 /// The closest subcommand, for a file that does not exist.
 pub fn closest_subcommand(word: &str) -> Option<&'static str> {
-    let known = ["server", "log", "snapshot", "config", "dev", "demo", "status", "failover", "help"];
+    let known =
+        ["server", "log", "snapshot", "config", "dev", "demo", "status", "failover", "member", "help"];
     ramkeep_engine::config::closest(word, known.into_iter())
 }
 
@@ -369,6 +437,7 @@ fn subcommand(words: Vec<String>) -> Result<Invocation, UsageError> {
         Command::Failover { node, to } => {
             Invocation::Failover(FailoverArguments { target: node.target(), to })
         }
+        Command::Member { action } => Invocation::Member(action.arguments()),
         Command::Config { action: ConfigCommand::Check { file, json } } => {
             Invocation::ConfigCheck(ConfigCheckArguments { file, json })
         }
@@ -585,6 +654,29 @@ mod tests {
             parsed("failover -p 7001 --to b"),
             Ok(Invocation::Failover(FailoverArguments { target: target(7001), to: Some("b".into()) }))
         );
+    }
+
+    #[test]
+    fn members_are_named_by_the_words_of_their_line() {
+        let member = |line: &str| match parsed(line) {
+            Ok(Invocation::Member(arguments)) => Ok(arguments),
+            other => Err(format!("{line}: {other:?}")),
+        };
+        let line = ["d", "zd", "engine", "h:1", "h:2"].map(str::to_owned).to_vec();
+        let added = member("member add d zd engine h:1 h:2 -p 7001 --timeout 5").expect("a change");
+        assert_eq!((added.target.port, added.timeout_s), (7001, 5));
+        assert_eq!(added.action, MemberAction::Add(line.clone()));
+        let action = |line: &str| member(line).map(|arguments| arguments.action);
+        assert_eq!(action("member list --json"), Ok(MemberAction::List { json: true }));
+        assert_eq!(action("member remove d"), Ok(MemberAction::Remove("d".into())));
+        assert_eq!(action("member replace c"), Ok(MemberAction::Replace("c".into(), Vec::new())));
+        assert_eq!(
+            action("member replace c d zd engine h:1 h:2"),
+            Ok(MemberAction::Replace("c".into(), line))
+        );
+        for bad in ["member add d", "member replace c d zd", "member", "member add d zd engine h:1 h:2 x"] {
+            assert!(action(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

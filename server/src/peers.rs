@@ -12,10 +12,12 @@
 //! its answer; a fourth, `snapshot`, the pieces of a file, a fifth, `tunnel`, a client whose node is not the primary;
 //! these are opened when they are needed.
 
+use crate::book;
 use crate::comparison;
 use crate::founding;
 use crate::holdings::VerifiedSnapshot;
 use crate::joining;
+use crate::members;
 use crate::node::Node;
 use crate::point;
 use crate::roster::{Roster, by_number, own};
@@ -54,6 +56,8 @@ const ASK_MOMENT: u8 = 3;
 const MOMENT: u8 = 4;
 /// What the sender's data are at a marked position.
 const DIGEST: u8 = 5;
+/// From the primary: all members.
+const MEMBERS: u8 = 6;
 
 const URGENT_PENDING_BYTES_MAX: usize = 1 << 20;
 const BULK_PENDING_BYTES_MAX: usize = 32 << 20;
@@ -70,6 +74,8 @@ const SHARD: ShardId = ShardId(0);
 
 /// Lanes to one peer.
 struct Lanes {
+    /// Where they lead.
+    address: String,
     urgent: Rc<Link>,
     bulk: Rc<Link>,
 }
@@ -78,13 +84,19 @@ struct Lanes {
 pub struct Peers {
     host: Host,
     credentials: RefCell<Credentials>,
-    members: Vec<Member>,
+    configured: Vec<Member>,
+    /// Every node that this one talks to, and itself.
+    book: RefCell<Rc<[Member]>>,
     me: Cell<NodeId>,
     /// None before the cluster is founded.
     lanes: RefCell<BTreeMap<u32, Lanes>>,
     roster: RefCell<Option<Roster>>,
     /// Who the members are, as far as the log here says.
     membership: RefCell<Option<Membership>>,
+    /// Who they are, as the primary told last.
+    told: RefCell<Option<Membership>>,
+    /// This node asks to become a member.
+    is_applying: Cell<bool>,
     /// Connections from others, to be closed when what they rest on changes.
     sessions: RefCell<BTreeMap<u64, (u32, Rc<Session>)>>,
     sessions_opened: Cell<u64>,
@@ -134,11 +146,14 @@ impl Peers {
         let credentials = Credentials { cluster: cluster.0, member: me.0, directory: directory.0, secret };
         Rc::new(Self {
             host: host.clone(),
-            members: settings.members.clone(),
+            configured: settings.members.clone(),
+            book: RefCell::new(settings.members.as_slice().into()),
             me: Cell::new(me),
             lanes: RefCell::default(),
             roster: RefCell::default(),
             membership: RefCell::default(),
+            told: RefCell::default(),
+            is_applying: Cell::default(),
             sessions: RefCell::default(),
             sessions_opened: Cell::default(),
             cut: RefCell::default(),
@@ -186,8 +201,9 @@ impl Peers {
     }
 
     /// The log says who the members are. Whoever is none any more is let go.
-    pub(crate) fn know(&self, members: &Membership) {
+    pub(crate) fn know(self: &Rc<Self>, members: &Membership) {
         *self.membership.borrow_mut() = Some(members.clone());
+        self.write_book();
         for (_, session) in self.sessions.borrow().values() {
             let remote = session.remote();
             if self.check_directory(NodeId(remote.member), Uuid(remote.directory)).is_err() {
@@ -196,17 +212,71 @@ impl Peers {
         }
     }
 
+    /// The primary says who the members are: only where they can be reached is taken from that.
+    fn hear(self: &Rc<Self>, members: Membership) {
+        if self.told.borrow().as_ref() != Some(&members) {
+            *self.told.borrow_mut() = Some(members);
+            self.write_book();
+        }
+    }
+
+    fn write_book(self: &Rc<Self>) {
+        let (told, known) = (self.told.borrow(), self.membership.borrow());
+        let book = book::entries(&self.configured, told.as_ref(), known.as_ref(), self.me().node());
+        *self.book.borrow_mut() = book.into();
+        if self.roster.borrow().is_some() {
+            self.open_lanes();
+        }
+    }
+
     pub fn me(&self) -> NodeId {
         self.me.get()
     }
 
-    /// The configured members, this one among them.
-    pub fn members(&self) -> &[Member] {
-        &self.members
+    /// Every node that this one talks to, and itself.
+    pub fn book(&self) -> Rc<[Member]> {
+        Rc::clone(&self.book.borrow())
     }
 
-    pub fn member(&self, node: NodeId) -> Option<&Member> {
-        self.members.iter().find(|member| member.number() == node.node())
+    /// The nodes that are members, as far as the log here says, and this one.
+    pub fn members(&self) -> Vec<Member> {
+        let known = self.membership.borrow();
+        let is_member = |number: u32| match &*known {
+            Some(known) => known.members().iter().any(|it| it.node.node() == number),
+            None => true,
+        };
+        let me = self.me().node();
+        self.book().iter().filter(|it| it.number() == me || is_member(it.number())).cloned().collect()
+    }
+
+    pub fn member(&self, node: NodeId) -> Option<Member> {
+        self.book.borrow().iter().find(|member| member.number() == node.node()).cloned()
+    }
+
+    /// The node's name, for people.
+    pub fn name(&self, node: NodeId) -> String {
+        self.member(node).map_or_else(|| "unknown".to_owned(), |member| member.name)
+    }
+
+    /// Whether the log here says that this node votes.
+    pub(crate) fn is_voter(&self, number: u32) -> bool {
+        let known = self.membership.borrow();
+        known.as_ref().is_none_or(|known| known.voters().iter().any(|voter| voter.node() == number))
+    }
+
+    /// This node asks to become a member, or does not any more.
+    pub(crate) fn set_applying(&self, is_applying: bool) {
+        self.is_applying.set(is_applying);
+    }
+
+    pub(crate) fn is_applying(&self) -> bool {
+        self.is_applying.get()
+    }
+
+    /// Whether another node says that this one was replaced or removed.
+    pub(crate) fn is_turned_away(&self) -> bool {
+        let lanes = self.lanes.borrow();
+        lanes.values().any(|lanes| lanes.urgent.refused() == Some(Refusal::Replaced))
     }
 
     pub fn roster(&self) -> Option<Roster> {
@@ -232,7 +302,27 @@ impl Peers {
         *self.roster.borrow_mut() = Some(roster);
         // Whoever came in before is looked at again.
         self.close_sessions(|_| true);
-        for member in self.members.iter().filter(|member| member.number() != self.me().node()) {
+        self.open_lanes();
+    }
+
+    /// Lanes lead to every node of the book, and to no other.
+    fn open_lanes(self: &Rc<Self>) {
+        let book = self.book();
+        let me = self.me().node();
+        let others = || book.iter().filter(|member| member.number() != me);
+        let mut lanes = self.lanes.borrow_mut();
+        lanes.retain(|number, lanes| {
+            let stays = others().any(|it| it.number() == *number && it.peer_address == lanes.address);
+            if !stays {
+                lanes.urgent.end();
+                lanes.bulk.end();
+            }
+            stays
+        });
+        for member in others() {
+            if lanes.contains_key(&member.number()) {
+                continue;
+            }
             let urgent = self.lane(member, purpose::URGENT, "urgent", URGENT_PENDING_BYTES_MAX);
             let bulk = self.lane(member, purpose::BULK, "bulk", BULK_PENDING_BYTES_MAX);
             let is_cut = self.is_cut(member.number());
@@ -240,7 +330,8 @@ impl Peers {
                 lane.cut(is_cut);
                 ramkeep_net::spawn(Rc::clone(lane).run());
             }
-            self.lanes.borrow_mut().insert(member.number(), Lanes { urgent, bulk });
+            let address = member.peer_address.clone();
+            lanes.insert(member.number(), Lanes { address, urgent, bulk });
         }
     }
 
@@ -325,6 +416,14 @@ impl Peers {
         }
     }
 
+    /// Tells every node who the members are: it may have been away for long, or be new.
+    pub(crate) fn tell_members(&self, members: &Membership) {
+        let bytes = members.encode();
+        for lanes in self.lanes.borrow().values() {
+            lanes.urgent.send(MEMBERS, |buffer| buffer.extend_from_slice(&bytes));
+        }
+    }
+
     /// What each node told last of its newest snapshot, by the node's number.
     pub fn announced(&self) -> Vec<(u32, Announced)> {
         self.announced.borrow().iter().map(|(number, announced)| (*number, *announced)).collect()
@@ -344,8 +443,8 @@ impl Peers {
 
     fn admit(&self, caller: &Caller) -> Result<(), Refusal> {
         let member = NodeId(caller.remote.member);
-        let is_known = self.members.iter().any(|known| known.number() == member.node());
-        if !is_known || member.node() == self.me().node() {
+        // One that is not known here proved that it belongs to the cluster: this node may have been away while it came.
+        if member.node() == self.me().node() {
             return Err(Refusal::NotAMember);
         }
         if caller.to != u64::from(self.me().node()) {
@@ -366,9 +465,25 @@ impl Peers {
         if self.is_cut(number) {
             return Err(HandshakeError::Refusing(Refusal::Cut));
         }
-        let member = self.members.iter().find(|member| member.number() == number);
-        let member = member.ok_or(HandshakeError::Refusing(Refusal::NotAMember))?;
-        timeout(ASK_TIME_MAX, self.ask_member(member, question, body)).await.map_err(io::Error::from)?
+        let member = self.entry(number)?;
+        self.ask_within(ASK_TIME_MAX, &member, question, body).await
+    }
+
+    fn entry(&self, number: u32) -> Result<Member, HandshakeError> {
+        let book = self.book.borrow();
+        let member = book.iter().find(|member| member.number() == number);
+        member.cloned().ok_or(HandshakeError::Refusing(Refusal::NotAMember))
+    }
+
+    /// The same of a node that may be none that this one knows, with another bound.
+    pub(crate) async fn ask_within(
+        &self,
+        limit: Duration,
+        member: &Member,
+        question: u8,
+        body: &[u8],
+    ) -> Result<Answer, HandshakeError> {
+        timeout(limit, self.ask_member(member, question, body)).await.map_err(io::Error::from)?
     }
 
     async fn ask_member(&self, member: &Member, question: u8, body: &[u8]) -> Result<Answer, HandshakeError> {
@@ -399,9 +514,8 @@ impl Peers {
         if self.is_cut(number) {
             return Err(HandshakeError::Refusing(Refusal::Cut));
         }
-        let member = self.members.iter().find(|member| member.number() == number);
-        let member = member.ok_or(HandshakeError::Refusing(Refusal::NotAMember))?;
-        let dialling = timeout(CALL_TIME_MAX, self.dial(member, purpose));
+        let member = self.entry(number)?;
+        let dialling = timeout(CALL_TIME_MAX, self.dial(&member, purpose));
         let session = dialling.await.map_err(io::Error::from)??;
         let remote = session.remote();
         self.check_directory(NodeId(remote.member), Uuid(remote.directory))
@@ -493,17 +607,13 @@ async fn serve(node: Rc<Node>, peers: Rc<Peers>, session: Rc<Session>) {
         }
     };
     if let Err(error) = outcome {
-        let name = by_member(&peers, from);
+        let name = peers.name(from);
         tracing::debug!(name, purpose = session.purpose(), %error, "a connection of a peer ended");
     }
 }
 
-fn by_member(peers: &Peers, member: NodeId) -> &str {
-    peers.member(member).map_or("unknown", |member| &member.name)
-}
-
 /// Hands what comes on a lane to the replica.
-async fn receive(node: &Rc<Node>, peers: &Peers, session: &Session) -> io::Result<()> {
+async fn receive(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::Result<()> {
     let from = NodeId(session.remote().member);
     let mut messages = Vec::new();
     loop {
@@ -529,6 +639,11 @@ async fn receive(node: &Rc<Node>, peers: &Peers, session: &Session) -> io::Resul
                 DIGEST => {
                     if let Some(digest) = comparison::decode(&frame.body) {
                         node.with_shard(|shard, _, outputs| shard.digest_told(from, digest, outputs));
+                    }
+                }
+                MEMBERS => {
+                    if let Ok(members) = Membership::decode(&frame.body) {
+                        peers.hear(members);
                     }
                 }
                 // From a newer version.
@@ -579,7 +694,11 @@ async fn answer(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::Re
         };
         let body = match frame.kind {
             founding::QUESTION => founding::answer(peers),
-            joining::QUESTION => joining::answer(node, peers, session.remote()),
+            joining::QUESTION => joining::answer(node, peers, session.remote(), &frame.body).await,
+            joining::FORWARDED => joining::answer_forwarded(node, &frame.body),
+            joining::WAITING => vec![u8::from(peers.is_applying())],
+            members::CHANGE => members::change_asked(node, &frame.body).await,
+            members::LIST => members::list_asked(node),
             status::QUESTION => status::own_json(node),
             status::HAND_OVER => status::hand_over_asked(node, &frame.body),
             other => {

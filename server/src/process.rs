@@ -79,6 +79,10 @@ pub fn main() -> ExitCode {
         Invocation::Failover(arguments) => {
             finish_run(ramkeep_net::run(cli::status::failover(&host, &arguments)))
         }
+        Invocation::Member(arguments) => {
+            let mut told = |line: &str| eprintln!("{line}");
+            finish_run(ramkeep_net::run(cli::member::run(&host, &arguments, &mut told)))
+        }
         Invocation::Server(arguments) => server(&host, &arguments),
     }
 }

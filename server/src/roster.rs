@@ -6,7 +6,7 @@
 //! Invariant: a member counts only with the directory that the roster names: an id never moves to another disk.
 
 use ramkeep_engine::config::{Member, MemberRole, Settings};
-use ramkeep_log::{NodeId, Uuid};
+use ramkeep_log::{FOUNDER, NodeId, Uuid};
 
 /// Name of the file.
 pub const ROSTER_FILE: &str = "roster";
@@ -62,7 +62,7 @@ impl Roster {
         self.founders
             .iter()
             .map(|founder| founder.member)
-            .filter(|member| member.incarnation() == 1)
+            .filter(|member| member.incarnation() == FOUNDER)
             .collect()
     }
 

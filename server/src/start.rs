@@ -3,6 +3,7 @@
 //! Lives here: the directory's identity, reading the log into memory while LOADING is answered,
 //! accepting clients, the orderly end. Not here: the process around it (`main`).
 
+use crate::book;
 use crate::comparison;
 use crate::founding::{self, Found, FoundingError};
 use crate::install;
@@ -304,7 +305,7 @@ fn founding_members(directory: &Directory, settings: &Settings) -> Membership {
         return Membership::of_voters(&[directory.member.get()]);
     };
     let member = |node: NodeId| {
-        let described = roster::by_number(settings, node.node()).map(joining::described).unwrap_or_default();
+        let described = roster::by_number(settings, node.node()).map(book::described).unwrap_or_default();
         let directory = roster.directory_of(node).unwrap_or_default();
         Member { node, directory, votes: true, ..described }
     };

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a node speaks only of itself; what a silent node was is not guessed.
 
+use crate::members;
 use crate::node::Node;
 use crate::peers::Peers;
 use ramkeep_engine::config::MemberRole;
@@ -33,7 +34,7 @@ pub struct NodeStatus {
     pub peer_address: String,
     /// False: it does not answer, and what follows is empty.
     pub is_reachable: bool,
-    /// `primary`, `replica`, `starting`, `frozen` or `fenced`.
+    /// `primary`, `replica`, `starting`, `frozen`, `fenced`, or `removed`: it was replaced or is no member any more.
     pub state: String,
     /// `voter`, `learner`, `changing` while a change of members is under way, `none`; empty before it knows.
     #[serde(default)]
@@ -73,6 +74,7 @@ pub(crate) async fn carry_out(node: &Rc<Node>, request: ClusterRequest) -> Resul
             serde_json::to_string(&status).map(Some).map_err(|error| error.to_string())
         }
         ClusterRequest::Failover { to } => failover(node, to).await.map(|()| None),
+        ClusterRequest::Members(request) => members::carry_out(node, request).await,
         ClusterRequest::Cut => cut(node, true),
         ClusterRequest::Heal => cut(node, false),
     }
@@ -80,7 +82,8 @@ pub(crate) async fn carry_out(node: &Rc<Node>, request: ClusterRequest) -> Resul
 
 fn cut(node: &Rc<Node>, is_cut: bool) -> Result<Option<String>, String> {
     let peers = node.peers().ok_or("this node is alone")?;
-    let others = peers.members().iter().map(|member| member.number());
+    let book = peers.book();
+    let others = book.iter().map(|member| member.number());
     others.filter(|number| *number != peers.me().node()).for_each(|number| peers.cut(number, is_cut));
     Ok(None)
 }
@@ -104,7 +107,7 @@ pub(crate) fn own(node: &Node) -> NodeStatus {
         ..NodeStatus::default()
     };
     let name_of = |member: NodeId| match node.peers() {
-        Some(peers) => peers.member(member).map_or("unknown".into(), |member| member.name.clone()),
+        Some(peers) => peers.name(member),
         None => status.node.clone(),
     };
     let replica = shard.replica();
@@ -112,7 +115,7 @@ pub(crate) fn own(node: &Node) -> NodeStatus {
     if let Some(peers) = node.peers()
         && let Some(me) = peers.member(peers.me())
     {
-        describe(&mut status, me);
+        describe(&mut status, &me);
         status.connected_to = connected(peers);
     }
     status.primary = primary;
@@ -124,6 +127,7 @@ pub(crate) fn own(node: &Node) -> NodeStatus {
         status.durable_position = replica.persisted().0;
         status.committed_position = replica.committed().0;
         status.state = match shard.state() {
+            _ if node.is_turned_away() => "removed",
             _ if node.is_fenced.get() => "fenced",
             ramkeep_shard::State::Fenced(_) => "fenced",
             ramkeep_shard::State::Leading => "primary",
@@ -158,12 +162,8 @@ fn describe(status: &mut NodeStatus, member: &ramkeep_engine::config::Member) {
 
 fn connected(peers: &Peers) -> Vec<String> {
     let is_connected = |number: u32| peers.lane_facts(number).is_some_and(|facts| facts.is_connected);
-    peers
-        .members()
-        .iter()
-        .filter(|member| is_connected(member.number()))
-        .map(|member| member.name.clone())
-        .collect()
+    let members = peers.members().into_iter();
+    members.filter(|member| is_connected(member.number())).map(|member| member.name).collect()
 }
 
 pub(crate) fn own_json(node: &Node) -> Vec<u8> {
@@ -174,10 +174,14 @@ pub(crate) fn own_json(node: &Node) -> Vec<u8> {
 pub(crate) async fn cluster(node: &Rc<Node>) -> ClusterStatus {
     let mine = own(node);
     let mut nodes = Vec::new();
+    let mut voters = Vec::new();
     if let Some(peers) = node.peers() {
         let mut asked = Vec::new();
         for member in peers.members() {
             let (peers, number) = (Rc::clone(peers), member.number());
+            if peers.is_voter(number) {
+                voters.push(member.name.clone());
+            }
             asked.push((
                 member,
                 (number != peers.me().node())
@@ -194,21 +198,24 @@ pub(crate) async fn cluster(node: &Rc<Node>) -> ClusterStatus {
             };
             nodes.push(status.unwrap_or_else(|| {
                 let mut silent = NodeStatus::default();
-                describe(&mut silent, member);
+                describe(&mut silent, &member);
                 silent
             }));
         }
     } else {
+        voters.push(mine.node.clone());
         nodes.push(mine.clone());
     }
-    summed(mine.node, nodes)
+    summed(mine.node, nodes, &voters)
 }
 
-fn summed(asked: String, nodes: Vec<NodeStatus>) -> ClusterStatus {
+fn summed(asked: String, nodes: Vec<NodeStatus>, voters: &[String]) -> ClusterStatus {
     let leads = nodes.iter().find(|status| status.state == "primary" && status.has_lease);
     let primary = leads.map(|status| status.node.clone());
-    let followers = nodes.iter().filter(|status| status.is_reachable && status.primary == primary).count();
-    let has_quorum = primary.is_some() && followers > nodes.len() / 2;
+    let follows = |status: &&NodeStatus| {
+        status.is_reachable && status.primary == primary && voters.contains(&status.node)
+    };
+    let has_quorum = primary.is_some() && nodes.iter().filter(follows).count() > voters.len() / 2;
     ClusterStatus { asked, has_quorum, primary, nodes }
 }
 
@@ -217,7 +224,7 @@ async fn failover(node: &Rc<Node>, to: Option<String>) -> Result<(), String> {
     let peers = node.peers().ok_or("this node is alone: there is nobody to hand over to")?;
     let target = match &to {
         Some(name) => {
-            let member = peers.members().iter().find(|member| member.name == *name);
+            let member = peers.members().into_iter().find(|member| member.name == *name);
             let member = member.ok_or_else(|| format!("there is no node '{name}'"))?;
             if member.role == MemberRole::Log {
                 return Err(format!("node '{name}' holds the log alone and cannot serve"));
@@ -255,7 +262,8 @@ async fn failover(node: &Rc<Node>, to: Option<String>) -> Result<(), String> {
     Err("the other node did not take over in time; the old primary goes on".into())
 }
 
-fn leader(node: &Node) -> Option<NodeId> {
+/// Whom this node takes for the primary.
+pub(crate) fn leader(node: &Node) -> Option<NodeId> {
     node.shard.borrow().replica().and_then(Replica::leader)
 }
 
@@ -267,7 +275,8 @@ pub(crate) fn hand_over_asked(node: &Rc<Node>, wish: &[u8]) -> Vec<u8> {
     }
 }
 
-fn hand_over(node: &Rc<Node>, wish: &[u8]) -> Result<(), String> {
+/// Begins to hand this primary's role over: to the node of this number, or to any for 0.
+pub(crate) fn hand_over(node: &Rc<Node>, wish: &[u8]) -> Result<(), String> {
     let wish = wish.try_into().map(u32::from_le_bytes).map_err(|_| "a wish that is none")?;
     node.peers().ok_or("this node is alone")?;
     let to = match wish {
@@ -309,8 +318,13 @@ mod tests {
             (vec![node("alone", "primary", Some("alone"))], true),
             (vec![NodeStatus { has_lease: false, ..primary }, lost, silent], false),
         ] {
-            let status = summed("a".into(), nodes);
-            assert_eq!(status.has_quorum, expected, "{status:?}");
+            let voters: Vec<String> = nodes.iter().map(|status| status.node.clone()).collect();
+            let mut with_learners = nodes.clone();
+            with_learners.extend(["d", "e", "f"].map(|name| node(name, "replica", Some("a"))));
+            for nodes in [nodes, with_learners] {
+                let status = summed("a".into(), nodes, &voters);
+                assert_eq!(status.has_quorum, expected, "{status:?}");
+            }
         }
     }
 }

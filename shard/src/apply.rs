@@ -6,7 +6,7 @@
 //! Invariant: each position's effects are in memory once: executed by this leadership, or applied here.
 
 use crate::payload::{Payload, PayloadError};
-use crate::{Mutant, Output, Shard, State};
+use crate::{FenceCause, Mutant, Output, Shard, State};
 use ramkeep_engine::data::ApplyError;
 use ramkeep_engine::time::Now;
 use ramkeep_log::CommittedEntry;
@@ -42,7 +42,9 @@ impl Shard {
                     ramkeep_log::Output::Committed { entries } => self.committed(entries, now, outputs),
                     ramkeep_log::Output::RoleChanged { .. } => self.role_changed(outputs),
                     ramkeep_log::Output::ReadReady { context, .. } => self.round_ended(context, outputs),
-                    ramkeep_log::Output::Fenced { reason } => self.fence(reason.to_string(), outputs),
+                    ramkeep_log::Output::Fenced { reason } => {
+                        self.fence(FenceCause::Log, reason.to_string(), outputs);
+                    }
                     other => outputs.push(Output::Log(other)),
                 }
             }
@@ -84,7 +86,7 @@ impl Shard {
                 None => match self.apply(&entry, now) {
                     Ok(Applied::Mark) => self.begin_digest(entry.position, entry.term, outputs),
                     Ok(Applied::Effects) => {}
-                    Err(error) => return self.fence(error.to_string(), outputs),
+                    Err(error) => return self.fence(FenceCause::Log, error.to_string(), outputs),
                 },
             }
         }

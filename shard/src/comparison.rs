@@ -11,7 +11,7 @@
 //! Invariant: a digest counts only when its position is committed in the term that executed it, as for snapshots.
 
 use crate::payload::Payload;
-use crate::{Executed, Output, Shard, State};
+use crate::{Executed, FenceCause, Output, Shard, State};
 use ramkeep_engine::slot::{SLOT_COUNT, slot_of};
 use ramkeep_engine::time::Now;
 use ramkeep_log::{LogOffset, NodeId, Position, Term};
@@ -223,6 +223,7 @@ impl Shard {
         self.comparison.divergence = Some(found);
         if is_odd {
             self.fence(
+                FenceCause::Differs,
                 format!("its data differ from those of the other replicas after position {position}"),
                 outputs,
             );

@@ -8,7 +8,7 @@
 
 use crate::{Output, Shard, State};
 use ramkeep_engine::time::Now;
-use ramkeep_log::{ChangeRefused, Newcomer, NodeId, Replica};
+use ramkeep_log::{ChangeRefused, NodeId, Replica};
 use thiserror::Error;
 
 /// A write of the log that takes so long, or a log that cannot grow for so long, makes a primary yield.
@@ -65,17 +65,18 @@ impl Shard {
         Ok(to)
     }
 
-    /// A node that lost its disk asks to be a member again: [`Replica::admit`].
-    pub fn admit(
+    /// Changes the members, or has it refused: [`Replica::admit`], [`Replica::add_member`], [`Replica::remove_member`].
+    pub fn change_members<T>(
         &mut self,
-        newcomer: &Newcomer,
         now: Now,
         outputs: &mut Vec<Output>,
-    ) -> Result<NodeId, ChangeRefused> {
-        let mut outcome = Err(ChangeRefused::NotPrimary);
-        if self.handover.is_none() {
-            self.drive(now, outputs, |replica| outcome = replica.admit(newcomer, now.monotonic_ns));
+        change: impl FnOnce(&mut Replica, u64) -> Result<T, ChangeRefused>,
+    ) -> Result<T, ChangeRefused> {
+        if self.handover.is_some() {
+            return Err(ChangeRefused::NotPrimary);
         }
+        let mut outcome = Err(ChangeRefused::NotPrimary);
+        self.drive(now, outputs, |replica| outcome = change(replica, now.monotonic_ns));
         outcome
     }
 

@@ -15,6 +15,7 @@ pub mod clock;
 mod comparison;
 mod confirm;
 mod facts;
+mod fence;
 mod freshness;
 mod gate;
 mod handover;
@@ -27,6 +28,7 @@ mod turn;
 pub use apply::ReplayError;
 pub use batch::{Arrival, Received};
 pub use comparison::{Divergence, RANGES, StateDigest};
+pub use fence::{Fence, FenceCause};
 pub use freshness::Moment;
 pub use gate::Outbox;
 pub use handover::HandoverRefused;
@@ -154,7 +156,7 @@ pub enum Output {
     /// Replicas were found to hold different data.
     Diverged(Divergence),
     /// The replica can no longer keep its promises; it serves nothing until restarted.
-    Fenced(String),
+    Fenced(Fence),
 }
 
 /// How far a session's released bytes came.
@@ -211,8 +213,8 @@ pub enum State {
     /// Was leading and holds changes that may still be overwritten: silent until all of them are
     /// committed, or one is not.
     Frozen,
-    /// Serves nothing any more: why.
-    Fenced(String),
+    /// Serves nothing any more.
+    Fenced(Fence),
 }
 
 pub struct Shard {

@@ -5,7 +5,7 @@
 //!
 //! Invariant: a replica that holds changes which may still be overwritten answers no data.
 
-use crate::{Mutant, Output, Shard, State};
+use crate::{FenceCause, Mutant, Output, Shard, State};
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
 use ramkeep_log::{Position, Replica};
@@ -102,7 +102,7 @@ impl Shard {
 
     /// Closes every connection that has a reply whose change may or may not last: any error text
     /// would be read as "not done".
-    fn drop_withheld(&mut self, outputs: &mut Vec<Output>) {
+    pub(crate) fn drop_withheld(&mut self, outputs: &mut Vec<Output>) {
         let committed = self.engine.data.committed_turn();
         let mut sessions = self.gate.drain();
         sessions.extend(self.confirmation.drain());
@@ -193,7 +193,7 @@ impl Shard {
 
     /// The log could not be read again.
     pub fn rebuild_failed(&mut self, why: String, outputs: &mut Vec<Output>) {
-        self.fence(format!("the log cannot be read again: {why}"), outputs);
+        self.fence(FenceCause::Log, format!("the log cannot be read again: {why}"), outputs);
     }
 
     fn end_rebuild(&mut self, outputs: &mut Vec<Output>) {
@@ -202,19 +202,11 @@ impl Shard {
         if digest == rebuild.digest {
             self.unblock(rebuild.session, outputs, |reply| reply.ok());
         } else {
-            self.fence("the log does not give the data that were in memory".to_string(), outputs);
+            self.fence(
+                FenceCause::Log,
+                "the log does not give the data that were in memory".to_string(),
+                outputs,
+            );
         }
-    }
-
-    /// Nothing is promised from here on. Withheld replies are dropped with their connections.
-    pub(crate) fn fence(&mut self, why: String, outputs: &mut Vec<Output>) {
-        if matches!(self.state, State::Fenced(_)) {
-            return;
-        }
-        self.state = State::Fenced(why.clone());
-        self.give_up_snapshot(&why, outputs);
-        self.refresh_availability();
-        self.drop_withheld(outputs);
-        outputs.push(Output::Fenced(why));
     }
 }

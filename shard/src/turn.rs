@@ -7,7 +7,7 @@
 //! input for it ends the turn first. So the position is the one admission counted on.
 
 use crate::payload::{HEAD_BYTES, Payload};
-use crate::{Executed, Mutant, Output, Proposed, Shard, State};
+use crate::{Executed, FenceCause, Mutant, Output, Proposed, Shard, State};
 use ramkeep_engine::session::SessionId;
 use ramkeep_engine::stats::LatencyHistogram;
 use ramkeep_engine::time::Now;
@@ -62,9 +62,7 @@ impl Shard {
                 Availability::ReadOnly(NO_QUORUM)
             }
             State::Frozen => self.no_primary(),
-            State::Fenced(why) => Availability::Unavailable(ErrorReply::owned(format!(
-                "MISCONF The log can no longer be written ({why}). This node serves nothing until it is restarted."
-            ))),
+            State::Fenced(fence) => Availability::Unavailable(fence.reply()),
             State::Leading if self.handover.is_some() => self.no_primary(),
             State::Leading => match (&self.replica, now) {
                 // After an offer of leadership there is no lease in this term, and each reply waits for a round.
@@ -151,7 +149,8 @@ impl Shard {
                 }
                 Err(refused) => {
                     // Memory is ahead of the log for good: this replica must not go on.
-                    return self.fence(format!("a proposal was refused after execution: {refused}"), outputs);
+                    let why = format!("a proposal was refused after execution: {refused}");
+                    return self.fence(FenceCause::Log, why, outputs);
                 }
             }
         }

@@ -12,6 +12,8 @@ use std::fmt;
 const MEMBERS_MAX: usize = 64;
 /// Longest name of a node or a zone.
 const NAME_BYTES_MAX: usize = 64;
+/// Longest address.
+const ADDRESS_BYTES_MAX: usize = 255;
 /// Words of one member.
 const WORDS: usize = 5;
 
@@ -95,7 +97,13 @@ pub(super) fn read(words: &[&[u8]], before: &[Member]) -> Result<Vec<Member>, St
     Ok(members)
 }
 
-fn member(words: &[&[u8]]) -> Result<Member, String> {
+/// Reads one member's five words.
+pub fn member(words: &[&[u8]]) -> Result<Member, String> {
+    if words.len() != WORDS {
+        return Err(
+            "a member is NAME ZONE engine|log PEER-HOST:PORT CLIENT-HOST:PORT, five words for each".into()
+        );
+    }
     let text = |index: usize| std::str::from_utf8(words[index]).map_err(|_| "a member's words are text");
     let role = match text(2)? {
         "engine" => MemberRole::Engine,
@@ -121,8 +129,8 @@ fn checked_name(name: &str) -> Result<String, String> {
 
 fn checked_address(address: &str) -> Result<String, String> {
     match split_address(address) {
-        Some(_) => Ok(address.to_owned()),
-        None => Err(format!("'{address}' is no address: HOST:PORT, an IPv6 host in brackets")),
+        Some(_) if address.len() <= ADDRESS_BYTES_MAX => Ok(address.to_owned()),
+        _ => Err(format!("'{address}' is no address: HOST:PORT, an IPv6 host in brackets")),
     }
 }
 
@@ -168,6 +176,8 @@ pub enum MembersError {
     SameAddress(String, String),
     #[error("the names '{0}' and '{1}' give one number; rename one of them")]
     SameNumber(String, String),
+    #[error("'join-cluster' needs the 'member' line of at least one node that is in the cluster already")]
+    NobodyToJoin,
     #[error("no member has the role 'engine': nobody could serve data")]
     NoEngine,
     #[error(
@@ -185,6 +195,8 @@ pub const PEER_SECRET_BYTES_MIN: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub struct Own<'a> {
     pub name: &'a str,
+    /// The list founds no cluster: it says where one is that this node is to be added to.
+    pub joins: bool,
     pub zone: &'a str,
     /// Empty: as the list says.
     pub role: &'a str,
@@ -192,7 +204,8 @@ pub struct Own<'a> {
     pub secret: &'a [u8],
 }
 
-/// Whether the list can found a cluster of which this node is one. An empty list is a node alone.
+/// Whether the list can found a cluster of which this node is one, or leads to one that it joins. An empty list is a
+/// node alone.
 pub fn check(members: &[Member], own: Own<'_>) -> Result<(), MembersError> {
     if members.is_empty() {
         return Ok(());
@@ -212,11 +225,14 @@ pub fn check(members: &[Member], own: Own<'_>) -> Result<(), MembersError> {
             return Err(MembersError::Contradiction { directive, said, written });
         }
     }
-    check_pairs(members)?;
-    if members.len().is_multiple_of(2) {
+    check_pairs(members, !own.joins)?;
+    if own.joins {
+        if members.len() < 2 {
+            return Err(MembersError::NobodyToJoin);
+        }
+    } else if members.len().is_multiple_of(2) {
         return Err(MembersError::Even(members.len()));
-    }
-    if members.iter().all(|member| member.role == MemberRole::Log) {
+    } else if members.iter().all(|member| member.role == MemberRole::Log) {
         return Err(MembersError::NoEngine);
     }
     if !own.secret.is_empty() && own.secret.len() < PEER_SECRET_BYTES_MIN {
@@ -228,11 +244,12 @@ pub fn check(members: &[Member], own: Own<'_>) -> Result<(), MembersError> {
     }
 }
 
-fn check_pairs(members: &[Member]) -> Result<(), MembersError> {
+/// Zones are compared where all of them are to vote at once.
+fn check_pairs(members: &[Member], all_vote: bool) -> Result<(), MembersError> {
     for (index, first) in members.iter().enumerate() {
         for second in &members[index + 1..] {
             let names = || (first.name.clone(), second.name.clone());
-            if first.zone == second.zone {
+            if all_vote && first.zone == second.zone {
                 let (first, second) = names();
                 return Err(MembersError::TwoVoters { zone: members[index].zone.clone(), first, second });
             }
@@ -263,7 +280,7 @@ mod tests {
                          c zc engine 127.0.0.1:7003 127.0.0.1:7103";
 
     fn own(name: &str) -> Own<'_> {
-        Own { name, zone: "", role: "", cluster: "test", secret: b"" }
+        Own { name, joins: false, zone: "", role: "", cluster: "test", secret: b"" }
     }
 
     #[test]
@@ -327,5 +344,16 @@ mod tests {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert_eq!(check(&list(&far), Own { secret: b"a long enough secret", ..own("a") }), Ok(()));
+    }
+
+    #[test]
+    fn a_list_that_leads_to_a_cluster_may_be_even_and_name_a_zone_twice() {
+        let joins = |name| Own { joins: true, ..own(name) };
+        let four = format!("{THREE} d zc engine 127.0.0.1:7004 127.0.0.1:7104");
+        assert!(check(&list(&four), own("d")).is_err());
+        assert_eq!(check(&list(&four), joins("d")), Ok(()));
+        let alone = "d zd engine 127.0.0.1:7004 127.0.0.1:7104";
+        assert_eq!(check(&list(alone), joins("d")), Err(MembersError::NobodyToJoin));
+        assert!(check(&list(&four.replace("7104", "7103")), joins("d")).is_err(), "one address");
     }
 }

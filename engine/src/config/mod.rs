@@ -21,8 +21,8 @@ pub use directive::{Treatment, closest, closest_directive};
 pub use exposure::{Exposed, Exposure, denies, exposure};
 pub use file::{Included, Line, LineTreatment, LoadError, check};
 pub use members::{
-    Member, MemberRole, MembersError, Own, check as check_members, is_loopback_address, node_number,
-    split_address,
+    Member, MemberRole, MembersError, Own, check as check_members, is_loopback_address,
+    member as read_member, node_number, split_address,
 };
 pub use rewrite::GENERATED;
 pub use settings::{Allowed, EvictionPolicy, LogFormat, Settings};

@@ -76,6 +76,8 @@ pub struct Settings {
     pub cluster_id: String,
     /// Empty: a node alone.
     pub members: Vec<Member>,
+    /// This node founds no cluster with them: it waits until it is added.
+    pub join_cluster: bool,
     /// Empty: peers on this machine only, not authenticated.
     pub peer_secret: Vec<u8>,
 
@@ -158,6 +160,7 @@ impl Settings {
     pub fn own(&self) -> Own<'_> {
         Own {
             name: &self.node_name,
+            joins: self.join_cluster,
             zone: &self.zone,
             role: &self.node_role,
             cluster: &self.cluster_id,
@@ -210,6 +213,7 @@ impl Settings {
             node_role: from.string("node-role"),
             cluster_id: from.string("cluster-id"),
             members: from.members("member"),
+            join_cluster: from.boolean("join-cluster"),
             peer_secret: from.text("peer-secret"),
             dir: from.text("dir"),
             segment_size_bytes: from.bytes("segment-size-bytes"),

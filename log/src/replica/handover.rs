@@ -94,7 +94,9 @@ impl Replica {
     /// once and until it is taken.
     pub(super) fn hand_on(&mut self) {
         let leads = self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term();
-        let may_stay = !self.options.is_log_only && self.members.is_voter(self.options.node);
+        let may_stay = !self.options.is_log_only
+            && self.members.is_voter(self.options.node)
+            && !self.is_awaited_by_successor();
         if may_stay || !leads || self.raw.raft.lead_transferee.is_some() {
             return;
         }

@@ -16,6 +16,9 @@ use super::{FenceReason, Output, Replica, storage};
 use crate::membership::{ChangeRefused, Member, Membership};
 use crate::types::{Entry, NodeId, Position, Uuid};
 
+/// With fewer voters a zone that fails would stop writes.
+const VOTERS_MIN: usize = 3;
+
 /// A node that came back without what it was known by, and asks to be a member again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newcomer {
@@ -57,19 +60,20 @@ impl Replica {
         if let Some(member) = known.iter().find(|it| it.directory == newcomer.directory) {
             return Ok(member.node);
         }
-        let old = known.iter().find(|member| member.votes).ok_or(ChangeRefused::Unknown)?;
-        let (old, zone) = (old.node, old.zone.clone());
+        // One that never voted makes room for itself, and goes on to whatever place it was to take.
+        let old = known.iter().find(|member| member.votes).or(known.first()).ok_or(ChangeRefused::Unknown)?;
+        let (old, replaces) = (old.node, if old.votes { old.node } else { old.replaces });
+        let zone = known[0].zone.clone();
         if zone != newcomer.described.zone && !zone.is_empty() {
             return Err(ChangeRefused::Unknown);
         }
         if old == self.options.node || self.is_heard(old) {
             return Err(ChangeRefused::Alive);
         }
-        let incarnation = self.members.last_incarnation(newcomer.number) + 1;
         let learner = Member {
-            node: NodeId::of(newcomer.number, incarnation),
+            node: self.members.next_id(newcomer.number),
             directory: newcomer.directory,
-            replaces: old,
+            replaces,
             ..newcomer.described.clone()
         };
         self.change(self.members.with_learner(learner), old)?;
@@ -77,32 +81,47 @@ impl Replica {
     }
 
     /// A new node becomes a learner; it becomes a voter once it has caught up, in the place of `replaces`, or where its
-    /// zone has none.
+    /// zone has none. A node that has lost its data may take its own place; then it must not be heard any more.
     pub fn add_member(&mut self, member: Member, now_ns: u64) -> Result<NodeId, ChangeRefused> {
         self.now_ns = now_ns;
         self.check_may_change()?;
-        if self
-            .members
-            .members()
-            .iter()
-            .any(|it| it.name == member.name || it.node.node() == member.node.node())
-        {
+        let all = self.members.members();
+        let (number, replaces) = (member.node.node(), member.replaces);
+        let is_same = |it: &&Member| it.name == member.name || it.node.node() == number;
+        if let Some(known) = all.iter().find(|it| is_same(it) && it.directory == member.directory) {
+            return Ok(known.node);
+        }
+        let is_in_use = all.iter().any(|it| it.directory == member.directory);
+        if is_in_use || all.iter().any(|it| is_same(&it) && it.node != replaces) {
             return Err(ChangeRefused::Exists);
         }
-        if member.replaces == self.options.node {
+        if self.members.is_changing() {
+            return Err(ChangeRefused::UnderWay);
+        }
+        if replaces == self.options.node {
             return Err(ChangeRefused::IsPrimary);
         }
-        if member.replaces != NodeId(0) && !self.members.is_voter(member.replaces) {
+        if replaces != NodeId(0) && self.members.get(replaces).is_none() {
             return Err(ChangeRefused::Unknown);
         }
-        let number = member.node.node();
-        let node = NodeId::of(number, self.members.last_incarnation(number) + 1);
-        let replaces = member.replaces;
-        self.change(self.members.with_learner(Member { node, ..member }), replaces)?;
+        if replaces.node() == number && self.is_heard(replaces) {
+            return Err(ChangeRefused::Alive);
+        }
+        let is_replacing_voter = self.members.is_voter(replaces);
+        let node = self.members.next_id(number);
+        let replaces = if is_replacing_voter { replaces } else { NodeId(0) };
+        let next = self.members.with_learner(Member { node, replaces, ..member });
+        if is_replacing_voter && !next.with_promoted(node).is_legal() {
+            return Err(ChangeRefused::ZoneTaken);
+        }
+        self.check_majority(&next)?;
+        self.propose_members(&next)?;
         Ok(node)
     }
 
-    /// A member leaves. At least three voters stay.
+    /// A member leaves. Where another member stands in its zone that one votes in its place; else its zone has no voter
+    /// any more, and at least three others have one. A learner leaves at once, also one that was to take somebody's
+    /// place: so a change that does not get on is called off.
     pub fn remove_member(&mut self, node: NodeId, now_ns: u64) -> Result<(), ChangeRefused> {
         self.now_ns = now_ns;
         self.check_may_change()?;
@@ -110,10 +129,31 @@ impl Replica {
         if node == self.options.node {
             return Err(ChangeRefused::IsPrimary);
         }
-        if member.votes && self.members.voters().len() <= 3 {
+        let next = if !member.votes {
+            self.members.without(node)
+        } else if self.members.is_changing() {
+            return Err(ChangeRefused::UnderWay);
+        } else if let Some(heir) =
+            self.members.members().iter().find(|it| !it.votes && it.zone == member.zone)
+        {
+            if !self.has_caught_up(heir.node) {
+                return Err(ChangeRefused::Lagging);
+            }
+            self.members.with_heir(heir.node, node)
+        } else if self.members.voters().len() <= VOTERS_MIN {
             return Err(ChangeRefused::TooFew);
-        }
-        self.change(self.members.without(node), node)
+        } else {
+            self.members.without(node)
+        };
+        self.check_majority(&next)?;
+        self.propose_members(&next)
+    }
+
+    /// Whether a majority of those who vote from then on is heard now.
+    fn check_majority(&self, next: &Membership) -> Result<(), ChangeRefused> {
+        let voters = next.voters();
+        let heard = voters.iter().filter(|it| **it == self.options.node || self.is_heard(**it)).count();
+        if heard > voters.len() / 2 { Ok(()) } else { Err(ChangeRefused::NoMajority) }
     }
 
     fn check_may_change(&self) -> Result<(), ChangeRefused> {
@@ -138,6 +178,9 @@ impl Replica {
     fn propose_members(&mut self, next: &Membership) -> Result<(), ChangeRefused> {
         if !next.is_legal() {
             return Err(ChangeRefused::ZoneTaken);
+        }
+        if !next.is_within_bounds() {
+            return Err(ChangeRefused::TooMany);
         }
         let payload = next.encode();
         let bytes = payload.len() as u64;
@@ -172,17 +215,12 @@ impl Replica {
             }
             return;
         }
-        let is_idle = self.members.members().iter().all(|member| member.votes);
-        if is_idle {
-            return;
-        }
-        let nearly_last = self.last().0.saturating_sub(HEIR_LAG_POSITIONS);
         let ready = self.members.members().iter().find_map(|member| {
-            let progress = self.raw.raft.prs().get(member.node.0)?;
-            let has_caught_up = progress.matched >= nearly_last && self.is_heard(member.node);
-            let next = (!member.votes && has_caught_up).then(|| self.members.with_promoted(member.node))?;
-            // An extra replica in a zone that has its voter stays a learner.
-            (next.is_legal() && self.is_wanted(member)).then_some(next)
+            let is_ready = self.members.is_wanted(member)
+                && member.replaces != self.options.node
+                && self.has_caught_up(member.node);
+            let next = is_ready.then(|| self.members.with_promoted(member.node))?;
+            next.is_legal().then_some(next)
         });
         if let Some(next) = ready {
             // Not now, for want of room: the next call tries again.
@@ -190,10 +228,17 @@ impl Replica {
         }
     }
 
-    /// It takes somebody's place, or its zone has no voter.
-    fn is_wanted(&self, learner: &Member) -> bool {
-        learner.replaces != NodeId(0) && learner.replaces != self.options.node
-            || !self.members.members().iter().any(|it| it.votes && it.zone == learner.zone)
+    /// A learner could take this one's place now; whoever leads carries no change out that ends its own vote.
+    pub(super) fn is_awaited_by_successor(&self) -> bool {
+        let takes_place = |member: &&Member| !member.votes && member.replaces == self.options.node;
+        self.members.members().iter().filter(takes_place).any(|member| self.has_caught_up(member.node))
+    }
+
+    /// It is heard, and near the end of the log.
+    fn has_caught_up(&self, node: NodeId) -> bool {
+        let nearly_last = self.last().0.saturating_sub(HEIR_LAG_POSITIONS);
+        let matched = self.raw.raft.prs().get(node.0).map(|progress| progress.matched);
+        matched.is_some_and(|matched| matched >= nearly_last) && self.is_heard(node)
     }
 
     /// A committed change comes into force.

@@ -66,6 +66,8 @@ pub struct Link {
     is_clogged: Cell<bool>,
     is_cut: Cell<bool>,
     is_ended: Cell<bool>,
+    /// Why the peer did not let this node in, when it was asked last.
+    refused: Cell<Option<Refusal>>,
     wake: Notify,
     counts: Cell<LinkCounts>,
 }
@@ -90,6 +92,7 @@ impl Link {
             is_clogged: Cell::default(),
             is_cut: Cell::default(),
             is_ended: Cell::default(),
+            refused: Cell::default(),
             wake: Notify::new(),
             counts: Cell::default(),
         })
@@ -102,6 +105,11 @@ impl Link {
     /// Who is connected to, if anybody is.
     pub fn remote(&self) -> Option<Remote> {
         self.session.borrow().as_ref().map(|session| session.remote())
+    }
+
+    /// Why the peer did not let this node in, when it was asked last; none if it did, or did not answer.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused.get()
     }
 
     pub fn counts(&self) -> LinkCounts {
@@ -174,12 +182,17 @@ impl Link {
             match self.connect().await {
                 Ok(session) => {
                     backoff = BACKOFF_MIN;
+                    self.refused.set(None);
                     told.clear();
                     let why = self.serve(session).await;
                     tracing::debug!(link = self.options.label, error = %why, "a connection to a peer ended");
                 }
                 Err(error) => {
                     let is_refused = !matches!(error, HandshakeError::Io(_));
+                    self.refused.set(match error {
+                        HandshakeError::Refused(why) => Some(why),
+                        _ => None,
+                    });
                     let text = error.to_string();
                     if is_refused && text != told {
                         tracing::warn!(link = self.options.label, %error, "a peer cannot be talked to");

@@ -7,6 +7,7 @@ pub mod config_check;
 pub mod demo;
 pub mod dev;
 pub mod log;
+pub mod member;
 pub mod snapshot;
 pub mod status;
 
@@ -17,4 +18,20 @@ pub struct Outcome {
     pub text: String,
     /// 0: fine; 1: something was found.
     pub exit_code: u8,
+}
+
+/// Rows in aligned columns, each line indented.
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text += "  ";
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
 }

@@ -66,7 +66,7 @@ fn failed(target: &Target, error: &ClientError) -> Outcome {
 
 /// The nodes as a table, with a verdict above it.
 pub fn table(status: &ClusterStatus) -> String {
-    let mut text = match (&status.primary, status.has_quorum) {
+    let text = match (&status.primary, status.has_quorum) {
         (Some(primary), true) => format!("primary {primary}; a majority of zones follows it\n"),
         (Some(primary), false) => format!("primary {primary}, but no majority follows it\n"),
         (None, _) => "NO QUORUM: nobody serves\n".to_owned(),
@@ -87,16 +87,7 @@ pub fn table(status: &ClusterStatus) -> String {
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(status.nodes.iter().map(|node| row(node, committed)));
-    let widths: Vec<usize> = (0..head.len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text += "  ";
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+    text + &super::columns(&rows)
 }
 
 fn row(node: &NodeStatus, committed: u64) -> Vec<String> {

@@ -263,7 +263,7 @@ impl Node {
             Output::Digested(digest) => self.digested.push(digest),
             // Digests are made slice by slice, and asked for what they found.
             Output::Digest | Output::Diverged(_) => {}
-            Output::Fenced(why) => self.fenced = Some(why),
+            Output::Fenced(fence) => self.fenced = Some(fence.why),
         }
     }
 

@@ -4,8 +4,9 @@
 
 use crate::call::Call;
 use crate::command::{Command, Flags, at_least, exactly};
+use crate::config::{Member, read_member};
 use crate::error::{ErrorReply, Result, SYNTAX};
-use crate::node::ClusterRequest;
+use crate::node::{ClusterRequest, MembersRequest};
 use crate::{Action, Blocked};
 
 const FLAGS: Flags = super::ADMIN.with(Flags::NO_MULTI);
@@ -22,6 +23,12 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         "[TO node]",
         "Hands the primary's role to another node.",
         "O(1)",
+    ),
+    Command::node("ramkeep|member", at_least(2), member).flags(FLAGS).group("server").doc(
+        "7.2.0",
+        "<LIST | ADD name zone role peer-address client-address | REMOVE name | REPLACE name [name zone role peer-address client-address]>",
+        "Shows the members of the cluster, or begins a change of them.",
+        "O(N) in the nodes",
     ),
     Command::node("ramkeep|cut", exactly(1), cut).flags(FLAGS).group("server").doc(
         "7.2.0",
@@ -59,6 +66,27 @@ fn failover(call: &mut Call<'_>) -> Result {
         _ => return Err(SYNTAX),
     };
     ask(call, ClusterRequest::Failover { to })
+}
+
+fn member(call: &mut Call<'_>) -> Result {
+    let name = |call: &Call<'_>| String::from_utf8_lossy(call.arg(3)).into_owned();
+    let request = match call.args.len() {
+        3 if call.is_word(2, "LIST") => MembersRequest::List,
+        8 if call.is_word(2, "ADD") => MembersRequest::Add(described(call, 3)?),
+        4 if call.is_word(2, "REMOVE") => MembersRequest::Remove(name(call)),
+        4 if call.is_word(2, "REPLACE") => MembersRequest::Replace { name: name(call), with: None },
+        9 if call.is_word(2, "REPLACE") => {
+            MembersRequest::Replace { name: name(call), with: Some(described(call, 4)?) }
+        }
+        _ => return Err(SYNTAX),
+    };
+    ask(call, ClusterRequest::Members(request))
+}
+
+/// The member that five arguments from this one on describe.
+fn described(call: &Call<'_>, first: usize) -> Result<Member> {
+    let words: Vec<&[u8]> = (first..call.args.len()).map(|index| call.arg(index)).collect();
+    read_member(&words).map_err(|why| ErrorReply::owned(format!("ERR {why}")))
 }
 
 fn cut(call: &mut Call<'_>) -> Result {

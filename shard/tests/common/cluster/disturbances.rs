@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use ramkeep_log::{Member, Newcomer, NodeId, Uuid};
+use ramkeep_log::{Member, Newcomer, NodeId, Replica, Uuid};
 use ramkeep_shard::{State, StateDigest};
 
 use super::{Cluster, Down, Faults};
@@ -242,7 +242,10 @@ impl Cluster {
         let described = Member { is_log_only: self.log_only.contains(&old), ..described(place) };
         let newcomer = Newcomer { number: old.node(), directory: Uuid([self.wipes; 16]), described };
         let mut outcome = None;
-        self.node(primary).with(|shard, now, outputs| outcome = shard.admit(&newcomer, now, outputs).ok());
+        self.node(primary).with(|shard, now, outputs| {
+            let admit = |replica: &mut Replica, now_ns| replica.admit(&newcomer, now_ns);
+            outcome = shard.change_members(now, outputs, admit).ok();
+        });
         if let Some(id) = outcome {
             self.wiped = None;
             self.voters[place] = id;

@@ -1,0 +1,195 @@
+//! Members come and go while customers write: is every acknowledged write still there, and does a removed node say so?
+//!
+//! Real processes; the cluster is made by `ramkeep dev`, further nodes by their own configuration files, as an operator
+//! would.
+#![allow(clippy::disallowed_methods, reason = "these tests are about real processes")]
+
+use ramkeep_tests::cluster::Cluster;
+use ramkeep_tests::resp::Client;
+use ramkeep_tests::server::{Program, free_port};
+use ramkeep_tests::tools::printed;
+use serde_json::Value as Json;
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// A node beside those of `ramkeep dev`, with a configuration file of its own.
+struct Extra {
+    name: &'static str,
+    zone: &'static str,
+    port: u16,
+    peer_port: u16,
+    child: Child,
+}
+
+impl Extra {
+    /// Starts a node that waits to be added.
+    fn start(cluster: &Cluster, name: &'static str, zone: &'static str) -> Extra {
+        let (port, peer_port) = (free_port(), free_port());
+        let folder = cluster.data(name);
+        let like = fs::read_to_string(cluster.data("a").with_extension("conf")).expect("a's configuration");
+        let kept = |line: &&str| {
+            ["bind", "cluster-id", "peer-secret", "enable-debug", "member"]
+                .iter()
+                .any(|word| line.starts_with(word))
+        };
+        let mut text: String = like.lines().filter(kept).map(|line| format!("{line}\n")).collect();
+        text += &format!(
+            "port {port}\ndir \"{}\"\nnode-name {name}\njoin-cluster yes\n\
+             member {name} {zone} engine 127.0.0.1:{peer_port} 127.0.0.1:{port}\n",
+            folder.display()
+        );
+        let file = folder.with_extension("conf");
+        fs::write(&file, text).expect("a folder of the test");
+        let log = File::create(folder.with_extension("log")).expect("a folder of the test");
+        let mut command = Command::new(Program::under_test().path);
+        command.arg(file).stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
+        Extra { name, zone, port, peer_port, child: command.spawn().expect("the program starts") }
+    }
+
+    /// Its `member` line.
+    fn line(&self) -> [String; 5] {
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let (peer, client) = (address(self.peer_port), address(self.port));
+        [self.name.into(), self.zone.into(), "engine".into(), peer, client]
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+}
+
+impl Drop for Extra {
+    fn drop(&mut self) {
+        // An error means that it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `ramkeep member …` through zone b's node; whether it succeeded, and what it printed.
+fn member(cluster: &Cluster, words: &[&str]) -> (bool, String) {
+    let port = cluster.address(1).port().to_string();
+    let output = cluster.run(&[&["member"], words, &["--port", &port, "--timeout", "60"]].concat());
+    (output.status.success(), printed(&output))
+}
+
+fn members(cluster: &Cluster) -> Json {
+    let port = cluster.address(1).port().to_string();
+    let output = cluster.run(&["member", "list", "--json", "--port", &port]);
+    serde_json::from_slice(&output.stdout).unwrap_or(Json::Null)
+}
+
+/// Adds the node once it waits.
+fn come(cluster: &Cluster, words: &[&str], node: &Extra) -> String {
+    let line = node.line();
+    let words: Vec<&str> = words.iter().copied().chain(line.iter().map(String::as_str)).collect();
+    let shown = RefCell::new(String::new());
+    cluster.wait("the node is taken in", || {
+        let (is_done, text) = member(cluster, &words);
+        shown.replace(text);
+        is_done
+    });
+    shown.into_inner()
+}
+
+/// Writes new keys one after another, through whichever node answers; gives those that were acknowledged.
+fn write(addresses: Vec<SocketAddr>, writer: usize, stop: &AtomicBool) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    let mut number = 0_u64;
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut client) = Client::connect(addresses[number as usize % addresses.len()]) else {
+            number += 1;
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        client.set_patience(Duration::from_secs(3)).expect("a socket takes a timeout");
+        while !stop.load(Ordering::Relaxed) {
+            let key = format!("key:{writer}:{number}");
+            number += 1;
+            match client.call(&["SET", &key, &key]) {
+                Ok(reply) if reply.text().as_deref() == Some("OK") => acknowledged.push(key),
+                _ => break,
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn members_are_added_replaced_and_removed_under_load_and_nothing_acknowledged_is_lost() {
+    let cluster = Cluster::start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let addresses: Vec<SocketAddr> = (0..2).map(|zone| cluster.address(zone)).collect();
+    let writers: Vec<_> = (0..3)
+        .map(|writer| {
+            let (addresses, stop) = (addresses.clone(), Arc::clone(&stop));
+            thread::spawn(move || write(addresses, writer, &stop))
+        })
+        .collect();
+
+    for (words, part) in [
+        (&["remove", "c"][..], "less than three zones"),
+        (&["remove", "x"], "there is no member 'x'; there are a, b, c"),
+        (&["replace", "c"], "runs and holds data"),
+        (&["add", "d", "d", "engine", "127.0.0.1:9", "127.0.0.1:8"], "does not answer at 127.0.0.1:9"),
+        (&["add", "c", "c", "engine", "127.0.0.1:9", "127.0.0.1:8"], "exists already"),
+    ] {
+        let (is_done, text) = member(&cluster, words);
+        assert!(!is_done && text.contains(part), "{words:?}: {text}");
+    }
+
+    let d = Extra::start(&cluster, "d", "d");
+    let shown = come(&cluster, &["add"], &d);
+    assert!(shown.contains("d votes for zone d") && shown.contains("4 voters bear no more"), "{shown}");
+    let extra = Extra::start(&cluster, "d2", "d");
+    let shown = come(&cluster, &["add"], &extra);
+    assert!(shown.contains("d2 is a replica in zone d"), "{shown}");
+
+    // Whoever votes for a zone goes; the zone's other member takes its place, in the same change.
+    let (is_done, text) = member(&cluster, &["remove", "d"]);
+    assert!(is_done && text.contains("d is no member any more"), "{text}");
+    let listed = members(&cluster);
+    let standing = |name: &str| {
+        let all = listed["members"].as_array().expect("members");
+        all.iter().find(|member| member["node"] == name).map(|member| member["standing"].clone())
+    };
+    assert_eq!((standing("d"), standing("d2")), (None, Some("voter".into())), "{listed}");
+    cluster.wait("the node that was removed says so", || {
+        let answer = Client::connect(d.address()).ok().and_then(|mut client| client.call(&["GET", "x"]).ok());
+        answer.is_some_and(|answer| answer.to_string().contains("until it is a member again"))
+    });
+    let (is_done, text) = member(&cluster, &["remove", "d2"]);
+    assert!(is_done, "{text}");
+
+    // Another node takes a voter's place, then the primary's, which hands over first.
+    let (e, f) = (Extra::start(&cluster, "e", "c"), Extra::start(&cluster, "f", "a"));
+    assert!(come(&cluster, &["replace", "c"], &e).contains("e votes for zone c"));
+    assert!(come(&cluster, &["replace", "a"], &f).contains("f votes for zone a"));
+    thread::sleep(Duration::from_millis(500));
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged: Vec<String> =
+        writers.into_iter().flat_map(|writer| writer.join().expect("a writer does not panic")).collect();
+    assert!(acknowledged.len() > 200, "the writers got on: {}", acknowledged.len());
+
+    // What is left of the founders may go too.
+    cluster.dev(&["kill", "b"]);
+    cluster.wait("the others serve", || {
+        let answer =
+            Client::connect(f.address()).ok().and_then(|mut client| client.call(&["SET", "last", "1"]).ok());
+        answer.is_some_and(|answer| answer.text().as_deref() == Some("OK"))
+    });
+    for node in [&e, &f] {
+        let mut client = Client::connect(node.address()).expect("a running server accepts connections");
+        for key in &acknowledged {
+            let found = client.call(&["GET", key]).expect("an answer").text();
+            assert_eq!(found.as_deref(), Some(key.as_str()), "an acknowledged write is gone");
+        }
+    }
+}
