@@ -12,6 +12,10 @@ macro_rules! points {
     };
 }
 
+/// What snapshots went through, to be counted.
+pub const OF_SNAPSHOTS: &[&str] =
+    &[SNAPSHOT_NAMED, CUT_DONE, SNAPSHOT_FETCHED, FETCHED_AFTER_BREAK, ANEW_OVER_DATA, ANEW_WITHOUT_DATA];
+
 points! {
     REQUESTS_RECEIVED = "requests received, not executed";
     REQUESTS_EXECUTED = "requests executed, not proposed";
@@ -34,6 +38,10 @@ points! {
     SNAPSHOT_WRITTEN = "snapshot written, not read back";
     SNAPSHOT_READ_BACK = "snapshot read back, without its name";
     SNAPSHOT_NAMED = "snapshot named, nothing cut";
+    SNAPSHOT_FETCHED = "snapshot fetched";
+    FETCHED_AFTER_BREAK = "snapshot fetched in spite of a break";
+    ANEW_OVER_DATA = "started anew from a snapshot, over data";
+    ANEW_WITHOUT_DATA = "started anew from a snapshot, without data";
     CUT_BEGUN = "log to be cut";
     CUT_HALF_DONE = "segment removed, not durably";
     CUT_DONE = "log cut";

@@ -180,6 +180,8 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         directory: directory_name.clone(),
         sector_bytes: SECTOR_BYTES,
         shard: Default::default(),
+        segment_bytes: None,
+        kept_bytes_max: None,
         mutants: Default::default(),
         stopwatch: ramkeep_net::stopwatch_ns,
     };

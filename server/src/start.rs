@@ -52,7 +52,11 @@ pub struct Options {
     pub facts: NodeFacts,
     pub directory: String,
     pub sector_bytes: u32,
+    /// Of a directory that is made; none for what is configured.
+    pub segment_bytes: Option<u64>,
     pub shard: ramkeep_shard::Options,
+    /// Bytes of log that a primary keeps for members that lag; none for what suits the size of segments.
+    pub kept_bytes_max: Option<u64>,
     pub mutants: Mutants,
     pub stopwatch: fn() -> u64,
 }
@@ -97,6 +101,7 @@ pub struct Directory {
     pub is_new: bool,
     pub log_bytes: u64,
     segments: Vec<SegmentFile>,
+    kept_bytes_max: Option<u64>,
     mutants: Mutants,
 }
 
@@ -143,6 +148,7 @@ pub async fn open_on(disk: Rc<dyn Disk>, host: &Host, options: &Options) -> Resu
         is_new,
         log_bytes,
         segments,
+        kept_bytes_max: options.kept_bytes_max,
         mutants: options.mutants,
     })
 }
@@ -183,7 +189,7 @@ async fn make_identity(host: &Host, options: &Options, disk: &dyn Disk) -> Resul
         cluster: me.map_or_else(&mut uuid, |_| cluster_uuid(&settings.cluster_id)),
         member: NodeId::of(me.map_or(ALONE, |member| member.number()), 1),
         sector_bytes: options.sector_bytes,
-        segment_bytes: options.config.settings().segment_size_bytes,
+        segment_bytes: options.segment_bytes.unwrap_or(settings.segment_size_bytes),
     };
     let layout = identity.layout(SHARD);
     replica_options(layout, identity.member, vec![identity.member], options.mutants)
@@ -287,8 +293,9 @@ fn take_part(node: &Rc<Node>, directory: &Directory, read: ReadLog, mutants: Mut
     let settings = node.shard.borrow().engine.config.settings().clone();
     let members = base.unwrap_or_else(|| founding_members(directory, &settings));
     let is_log_only = node.shard.borrow().is_log_only();
-    let options = replica_options(directory.layout, directory.member.get(), vec![], mutants)
+    let mut options = replica_options(directory.layout, directory.member.get(), vec![], mutants)
         .with_members(members, is_log_only);
+    options.kept_bytes_max = directory.kept_bytes_max.unwrap_or(options.kept_bytes_max);
     let seed = node.host.rng("elections").next_u64();
     let replica = Replica::new(options, recovered, seed, node.clock.monotonic_ns());
     node.with_shard(|shard, now, outputs| {
@@ -422,6 +429,7 @@ async fn read_again_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
 async fn start_anew(node: &Rc<Node>, directory: &Directory) -> Result<(), StartError> {
     let newest = snapshot::list(&directory.disk).await.map_err(StartError::Directory)?;
     let reaches = newest.first().is_some_and(|position| install::is_behind(node, *position));
+    let has_data = node.shard.borrow().applied() > Position::ZERO;
     if !reaches || !node.with_shard(|shard, _, outputs| shard.begin_anew(outputs)) {
         // If the log must be read again first, the leader offers the snapshot again after that.
         return Ok(());
@@ -432,6 +440,7 @@ async fn start_anew(node: &Rc<Node>, directory: &Directory) -> Result<(), StartE
     node.log.forget_open();
     let read = read_log(node, directory, directory.mutants).await?;
     tracing::info!(position = read.recovered.covered.0, "started anew from a snapshot of the primary");
+    node.host.point(if has_data { point::ANEW_OVER_DATA } else { point::ANEW_WITHOUT_DATA });
     take_part(node, directory, read, directory.mutants);
     node.wake_paused();
     Ok(())

@@ -14,6 +14,7 @@
 use crate::holdings::{Lease, VerifiedSnapshot};
 use crate::node::Node;
 use crate::peers::{Announced, Peers, purpose};
+use crate::point;
 use crate::snapshot::{self, name_of};
 use ramkeep_log::{Position, Term};
 use ramkeep_net::peer::{Frame, HandshakeError, Session};
@@ -88,10 +89,14 @@ pub async fn fetch(
     let _claim = node.holdings.claim(position).ok_or(FetchError::Busy)?;
     let draft = node.log.disk().draft(&name_of(position)).await.map_err(FetchError::Disk)?;
     let file = PartialFile { draft, version: None, offset: 0, buffer: Vec::new(), under_way: None };
-    let mut fetching = Fetching { node: Rc::clone(node), peers, from, position, term, file };
+    let mut fetching = Fetching { node: Rc::clone(node), peers, from, position, term, file, breaks: 0 };
     let outcome = fetching.run().await;
     match &outcome {
         Ok(snapshot) => {
+            node.host.point(point::SNAPSHOT_FETCHED);
+            if fetching.breaks > 0 {
+                node.host.point(point::FETCHED_AFTER_BREAK);
+            }
             node.holdings.add(snapshot.clone());
             snapshot::remove_old(node).await;
         }
@@ -140,6 +145,8 @@ struct Fetching {
     position: Position,
     term: Term,
     file: PartialFile,
+    /// Connections that were there and broke before the file was whole.
+    breaks: u32,
 }
 
 /// What has come so far.
@@ -171,7 +178,15 @@ impl Fetching {
         let mut fruitless = 0;
         loop {
             let before = self.file.offset;
-            match self.receive().await {
+            let outcome = match self.peers.call(self.from, purpose::SNAPSHOT).await {
+                Ok(session) => {
+                    let outcome = self.receive(&session).await;
+                    self.breaks += u32::from(matches!(outcome, Err(Broken::Connection(_))));
+                    outcome
+                }
+                Err(error) => Err(Broken::Connection(error)),
+            };
+            match outcome {
                 Ok(()) => break,
                 Err(Broken::Fetch(error)) => return Err(error),
                 Err(Broken::Connection(error)) => {
@@ -189,8 +204,7 @@ impl Fetching {
     }
 
     /// Receives pieces over one connection until the file is whole.
-    async fn receive(&mut self) -> Result<(), Broken> {
-        let session = self.peers.call(self.from, purpose::SNAPSHOT).await.map_err(Broken::Connection)?;
+    async fn receive(&mut self, session: &Session) -> Result<(), Broken> {
         let mut asked = self.file.offset;
         while !self.file.is_whole() {
             let end = self.file.version.map_or(asked + 1, |version| version.bytes);

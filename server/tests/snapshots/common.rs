@@ -87,6 +87,8 @@ pub async fn start(members: &[Member], number: usize, machine: &Machine) -> Runn
         directory: "data".into(),
         sector_bytes: 512,
         shard: ramkeep_shard::Options { turn_bytes_max: 4 << 10, ..Default::default() },
+        segment_bytes: None,
+        kept_bytes_max: None,
         mutants: Default::default(),
         stopwatch: ramkeep_net::stopwatch_ns,
     };
