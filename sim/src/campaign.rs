@@ -14,3 +14,5 @@ mod damage;
 pub mod node;
 #[cfg(madsim)]
 pub mod run;
+#[cfg(madsim)]
+mod watch;

@@ -13,6 +13,7 @@ compile_error!("campaigns need RUSTFLAGS='--cfg madsim'; `cargo sim` sets it");
 #[cfg(madsim)]
 mod under_madsim {
     use ramkeep_net::PointCounts;
+    use ramkeep_server::point;
     use ramkeep_sim::campaign::bugs;
     use ramkeep_sim::campaign::node::Bugs;
     use ramkeep_sim::campaign::options::{Fault, Options, Purpose};
@@ -32,6 +33,10 @@ mod under_madsim {
         "frozen, then all was committed",
         "no lease, with replies withheld",
     ];
+    /// Named places that a cluster campaign must come to: how snapshots are made, how the log is cut, how members get
+    /// what it does not hold any more.
+    const VISITED: [&str; 4] =
+        [point::SNAPSHOT_NAMED, point::CUT_DONE, point::SNAPSHOT_FETCHED, point::ANEW_OVER_DATA];
     const DURATION_MS: u64 = 10_000;
     const SEEDS_PER_BUG_MAX: u64 = 100;
     const FIRST_SEED: u64 = 1;
@@ -136,6 +141,9 @@ mod under_madsim {
             .filter(|point| tally.points.get(point).is_none_or(|counts| counts.ends == 0))
             .collect();
         println!("{name}: {ends} ends at named places; none at {unseen:?}");
+        let visits = |place: &&'static str| tally.points.get(place).map_or(0, |counts| counts.visits);
+        let snapshots = point::OF_SNAPSHOTS.iter().map(|place| (*place, visits(place)));
+        println!("{name}: visits {:?}", snapshots.collect::<Vec<_>>());
         assert_eq!(tally.failed, 0, "seeds failed; the lines above replay them");
     }
 
@@ -180,6 +188,10 @@ mod under_madsim {
             for state in REACHED {
                 let is_reached = tally.reached.contains_key(state);
                 assert!(is_reached || tally.seeds < CLUSTER_SEEDS, "no run came to: {state}");
+            }
+            for place in VISITED {
+                let visits = tally.points.get(place).map_or(0, |counts| counts.visits);
+                assert!(visits > 0 || tally.seeds < CLUSTER_SEEDS, "no run came to: {place}");
             }
             let simulated_s = tally.seeds * setting("SIM_MS").unwrap_or(DURATION_MS) / 1000;
             for point in crash_points().filter(|_| simulated_s >= SECONDS_FOR_ALL_POINTS) {

@@ -72,6 +72,7 @@ pub fn all() -> Vec<SeededBug> {
             shard(ShardMutant::DroppedRepliesGoOn),
         ),
         three("", "a frozen primary answers reads", shard(ShardMutant::FrozenServes)),
+        three("", "a replica passes over entries", shard(ShardMutant::EntryNotApplied)),
     ]
 }
 
@@ -118,10 +119,11 @@ fn of_verdict(verdict: &Verdict) -> Symptom {
     if let Some(violation) = verdict.report.violations.first() {
         return Symptom::Answers(violation.checker);
     }
-    const OUTSIDE: [(&str, &str); 6] = [
+    const OUTSIDE: [(&str, &str); 7] = [
         ("refused to start", "a node refuses to start"),
         ("serves after", "a node does not serve again"),
         ("not serve", "a node does not serve again"),
+        ("says that replicas differ", "INFO says that replicas differ"),
         ("hold different data", "replicas differ"),
         ("do not catch up", "a replica does not catch up"),
         ("LOADAOF", "the log does not give the data"),

@@ -21,6 +21,7 @@ use super::client::{self, Habit, Shared, SharedRef};
 use super::node::{Bugs, End, PORT, Place, name, serve};
 use super::options::{Fault, Options};
 use super::run::{FINAL_READ_S_MAX, HEALED_MS_MAX, Verdict, ask, draw_point};
+use super::watch;
 use crate::checker::check;
 use crate::history::{ClockKind, Header, History, Recorder, Source, VERSION};
 use crate::random::{below, between, chance};
@@ -229,6 +230,11 @@ impl Run {
             self.world.start(client, move |host| client::run(host, shared, options, sockets, habit));
             self.clients.push(client);
         }
+        let operator = self.world.add_node("operator", "clients");
+        let (shared, complaints) = (Rc::clone(&self.shared), Rc::clone(&self.complaints));
+        let sockets = self.sockets();
+        self.world.start(operator, move |host| watch::run(host, shared, sockets, complaints));
+        self.clients.push(operator);
     }
 
     fn start_node(&self, index: usize) {

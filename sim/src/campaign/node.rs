@@ -25,7 +25,7 @@ const PEER_PORT: u16 = 7379;
 /// A turn ends here: small, so that several entries are under way.
 const TURN_BYTES_MAX: usize = 4 << 10;
 /// Segments below this would not hold a turn and the room wanted before it.
-const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+const SEGMENT_BYTES_MIN: u64 = 128 << 10;
 
 /// Which seeded bugs are on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,14 +125,14 @@ pub async fn serve(
         ramkeep_net::sleep(Duration::from_millis(LEAK.fetch_add(1, Ordering::Relaxed))).await;
     }
     let mut config = Config::new();
-    let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN).to_string();
     let snapshot_log_bytes = options.snapshot_log_bytes.to_string();
+    let digest_log_bytes = options.digest_log_bytes.to_string();
     let settings: [(&str, &[u8]); 5] = [
         // Clients of a run are other machines.
         ("protected-mode", b"no"),
         ("dir", b"data"),
-        ("segment-size-bytes", segment_bytes.as_bytes()),
         ("snapshot-log-bytes", snapshot_log_bytes.as_bytes()),
+        ("digest-log-bytes", digest_log_bytes.as_bytes()),
         ("enable-debug-command", b"yes"),
     ];
     for (name, value) in settings {
@@ -146,11 +146,13 @@ pub async fn serve(
         facts: NodeFacts { port: PORT, started_at, ..NodeFacts::default() },
         directory: "data".into(),
         sector_bytes: options.sector_bytes,
+        segment_bytes: Some(options.segment_bytes.max(SEGMENT_BYTES_MIN)),
         shard: ramkeep_shard::Options {
             turn_bytes_max: TURN_BYTES_MAX,
             mutant: bugs.shard,
             ..ramkeep_shard::Options::default()
         },
+        kept_bytes_max: Some(options.kept_bytes_max),
         mutants: bugs.log,
         stopwatch: ramkeep_net::stopwatch_ns,
     };

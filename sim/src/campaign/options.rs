@@ -195,6 +195,10 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Growth of the log after which a snapshot is made; 0: never.
     pub snapshot_log_bytes: u64,
+    /// Growth of the log after which replicas compare their data; 0: never.
+    pub digest_log_bytes: u64,
+    /// Bytes of log that a primary keeps for members that lag.
+    pub kept_bytes_max: u64,
     pub sector_bytes: u32,
     pub network_latency_us: Range,
     pub disk_latency_us: Range,
@@ -217,6 +221,7 @@ const STREAM_NETWORK: u64 = 4;
 const STREAM_CLOCK: u64 = 5;
 const STREAM_SNAPSHOTS: u64 = 6;
 const STREAM_LISTS: u64 = 7;
+const STREAM_DIGESTS: u64 = 8;
 
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -236,6 +241,9 @@ impl Options {
         // The lease allows for clocks that differ by 2 %; a node alone has no lease that others could end.
         let drift_ppm_max = if purpose == Purpose::Cluster { 10_000 } else { 100_000 };
         let drift_ppm = between(clock, 0, 2 * drift_ppm_max) as i64 - drift_ppm_max as i64;
+        let is_cluster = purpose == Purpose::Cluster;
+        let snapshots = &mut stream(seed, STREAM_SNAPSHOTS);
+        let snapshot_log_bytes = *pick(snapshots, &[0, 16 << 10, 128 << 10, 1 << 20]);
         let slowest_us = *pick(disk, &[200, 2_000, 20_000]);
         let farthest_us = *pick(network, &[100, 1_000, 30_000]);
         let lists = &mut stream(seed, STREAM_LISTS);
@@ -256,17 +264,26 @@ impl Options {
             think_us: Range { low: 0, high: think_us_max },
             client_timeout_ms: *pick(workload, &[200, 1_000, 5_000]),
             wander_per_mille: *pick(workload, &[0, 30, 200]),
-            readers: *pick(workload, if purpose == Purpose::Cluster { &[0, 2, 4] } else { &[0] }),
-            replica_readers: *pick(lists, if purpose == Purpose::Cluster { &[0, 1, 2] } else { &[0] }),
+            readers: *pick(workload, if is_cluster { &[0, 2, 4] } else { &[0] }),
+            replica_readers: *pick(lists, if is_cluster { &[0, 1, 2] } else { &[0] }),
             nudge_per_mille: *pick(lists, &[0, 300, 1_000]),
             clock_jump_ms_total_max: if has(Fault::ClockJump) { jump_ms } else { 0 },
             clock_drift_ppm: if has(Fault::ClockDrift) { drift_ppm } else { 0 },
             faults,
-            snapshot_log_bytes: *pick(
-                &mut stream(seed, STREAM_SNAPSHOTS),
-                &[0, 16 << 10, 128 << 10, 1 << 20],
+            snapshot_log_bytes,
+            digest_log_bytes: *pick(
+                &mut stream(seed, STREAM_DIGESTS),
+                &[0, 16 << 10, 64 << 10, 64 << 10, 256 << 10],
             ),
-            segment_bytes: *pick(disk, &[1 << 20, 1 << 20, 1 << 20, 1 << 20, 4 << 20]),
+            kept_bytes_max: *pick(snapshots, &[0, 0, 512 << 10, 8 << 20]),
+            // The segment is what a log is cut by.
+            segment_bytes: *pick(
+                disk,
+                match is_cluster {
+                    true => &[128 << 10, 128 << 10, 256 << 10, 1 << 20, 4 << 20],
+                    false => &[1 << 20, 1 << 20, 1 << 20, 1 << 20, 4 << 20],
+                },
+            ),
             sector_bytes: *pick(disk, &[512, 4096]),
             network_latency_us: Range { low: between(network, 10, 100), high: farthest_us },
             disk_latency_us: Range { low: between(disk, 20, 200), high: slowest_us },
@@ -357,7 +374,8 @@ impl fmt::Display for Options {
         write!(f, " readers={} replica_readers={}", self.readers, self.replica_readers)?;
         write!(f, " nudge={}", self.nudge_per_mille)?;
         write!(f, " segment_bytes={} sector_bytes={}", self.segment_bytes, self.sector_bytes)?;
-        write!(f, " snapshot_log_bytes={}", self.snapshot_log_bytes)?;
+        write!(f, " snapshot_log_bytes={} kept_bytes_max={}", self.snapshot_log_bytes, self.kept_bytes_max)?;
+        write!(f, " digest_log_bytes={}", self.digest_log_bytes)?;
         write!(f, " network_us={} disk_us={}", self.network_latency_us, self.disk_latency_us)?;
         write!(f, " jump_ms={} drift_ppm={}", self.clock_jump_ms_total_max, self.clock_drift_ppm)?;
         write!(f, " sectors_kept={} faults=", self.sectors_kept_per_mille)?;
