@@ -44,9 +44,9 @@ pub use real::{
 mod sim;
 #[cfg(madsim)]
 pub use sim::{
-    Clock, Conn, Host, JoinError, JoinHandle, Link, Listener, NetworkCounts, NetworkOptions, NodeId,
-    PointCounts, ShutdownSignals, Sleep, WRITTEN_NOT_SYNCED, World, WorldOptions, simulate, sleep, spawn,
-    stopwatch_ns, timeout,
+    Clock, Conn, DISK_STEP, Host, JoinError, JoinHandle, Link, Listener, NetworkCounts, NetworkOptions,
+    NodeId, PointCounts, ShutdownSignals, Sleep, WRITTEN_NOT_SYNCED, World, WorldOptions, simulate, sleep,
+    spawn, stopwatch_ns, timeout,
 };
 
 pub use disk::{Disk, Draft, LocalFuture, LogFile, ReadJob};

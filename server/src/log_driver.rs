@@ -125,12 +125,12 @@ impl LogDriver {
     fn write(&self, node: &Rc<Node>, segment: u64, offset: u64, bytes: Vec<u8>) {
         let file = Rc::clone(&self.open.borrow().get(&segment).expect("the segment was prepared").file);
         // Where all wait for the disk, two hand-offs between threads cost more than they gain (decision 0010).
-        if bytes.len() <= INLINE_BYTES_MAX && node.may_write_inline() {
-            match file.write_now(offset, &bytes) {
-                Some(Ok(())) => return node.written(Written { segment, offset, bytes }, Ok(())),
-                Some(Err(error)) => return node.written(Written { segment, offset, bytes }, Err(error)),
-                None => {}
-            }
+        if bytes.len() <= INLINE_BYTES_MAX
+            && node.may_write_inline()
+            && let Some(outcome) = file.write_now(offset, &bytes)
+        {
+            node.host.point(point::WRITE_MADE);
+            return node.written(Written { segment, offset, bytes }, outcome);
         }
         node.wrote_beside_readers();
         let (node, operation) = (Rc::clone(node), Operation::begin(node));

@@ -31,7 +31,7 @@ use std::time::Duration;
 /// Time between two ticks of the shard.
 pub const TICK: Duration = Duration::from_millis(50);
 /// So many writes of the log are left to its own thread after a reply that waited for none of them.
-const WRITES_BESIDE_READERS: u32 = 64;
+pub const WRITES_BESIDE_READERS: u32 = 64;
 /// Idle and unauthenticated clients are looked for at every so many ticks.
 const SWEEP_TICKS: u64 = 20;
 /// What is held here is told of at every so many ticks.
@@ -54,6 +54,8 @@ pub struct Node {
     pub(crate) turn_wanted: Signal,
     /// Writes of the log that must not hold up readers.
     writes_beside_readers: Cell<u32>,
+    /// So many of them after each reply that waited for none.
+    writes_beside_readers_max: u32,
     outputs: RefCell<VecDeque<Output>>,
     scratch: RefCell<Vec<Output>>,
     is_carrying_out: Cell<bool>,
@@ -76,7 +78,8 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(host: Host, shard: Shard, log: LogDriver) -> Rc<Node> {
+    /// `writes_beside_readers`: [`WRITES_BESIDE_READERS`], or what a simulation wants to see.
+    pub fn new(host: Host, shard: Shard, log: LogDriver, writes_beside_readers: u32) -> Rc<Node> {
         Rc::new(Node {
             clock: host.clock(),
             host,
@@ -89,6 +92,7 @@ impl Node {
             round: RefCell::default(),
             turn_wanted: Signal::new(),
             writes_beside_readers: Cell::new(0),
+            writes_beside_readers_max: writes_beside_readers,
             outputs: RefCell::default(),
             scratch: RefCell::default(),
             is_carrying_out: Cell::new(false),
@@ -366,7 +370,7 @@ impl Node {
 
     /// A request was answered that waits for no write.
     pub(crate) fn somebody_reads(&self) {
-        self.writes_beside_readers.set(WRITES_BESIDE_READERS);
+        self.writes_beside_readers.set(self.writes_beside_readers_max);
     }
 
     /// A write of the log was handed to its own thread.

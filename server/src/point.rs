@@ -16,12 +16,16 @@ macro_rules! points {
 pub const OF_SNAPSHOTS: &[&str] =
     &[SNAPSHOT_NAMED, CUT_DONE, SNAPSHOT_FETCHED, FETCHED_AFTER_BREAK, ANEW_OVER_DATA, ANEW_WITHOUT_DATA];
 
+/// Visited by a node that has no peers only.
+pub const OF_A_NODE_ALONE: &[&str] = &[WRITE_MADE];
+
 points! {
     REQUESTS_RECEIVED = "requests received, not executed";
     REQUESTS_EXECUTED = "requests executed, not proposed";
     WRITE_ISSUED = "write of the log issued";
     WRITE_SYNCED = "write of the log synced, not told";
     WRITE_TOLD = "write of the log told";
+    WRITE_MADE = "write of the log made by the shard's thread, not told";
     MESSAGE_MADE = "message made, not sent";
     MESSAGES_SENT = "messages sent";
     MESSAGES_RECEIVED = "messages received, not taken";

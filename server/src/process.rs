@@ -184,6 +184,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         kept_bytes_max: None,
         mutants: Default::default(),
         stopwatch: ramkeep_net::stopwatch_ns,
+        writes_beside_readers: ramkeep_server::node::WRITES_BESIDE_READERS,
     };
     let directory = Rc::new(start::open(&host, &options).await.map_err(|error| error.to_string())?);
     let node = start::build(&host, &directory, options).await.map_err(|error| error.to_string())?;

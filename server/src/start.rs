@@ -59,6 +59,8 @@ pub struct Options {
     pub kept_bytes_max: Option<u64>,
     pub mutants: Mutants,
     pub stopwatch: fn() -> u64,
+    /// Writes of the log that its own thread makes after a reply that waited for none; see `node`.
+    pub writes_beside_readers: u32,
 }
 
 /// Why a node does not start.
@@ -271,7 +273,7 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
         shard.engine.log.role =
             if shard_options.is_log_only { ShardRole::LogOnly } else { ShardRole::Replica };
     }
-    let node = Node::new(host.clone(), shard, log);
+    let node = Node::new(host.clone(), shard, log, options.writes_beside_readers);
     Ok(node)
 }
 

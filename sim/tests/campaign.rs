@@ -12,8 +12,8 @@ compile_error!("campaigns need RUSTFLAGS='--cfg madsim'; `cargo sim` sets it");
 
 #[cfg(madsim)]
 mod under_madsim {
-    use ramkeep_net::PointCounts;
-    use ramkeep_server::point;
+    use ramkeep_net::{PointCounts, WRITTEN_NOT_SYNCED};
+    use ramkeep_server::point::{self, WRITE_ISSUED, WRITE_MADE};
     use ramkeep_sim::campaign::bugs;
     use ramkeep_sim::campaign::node::Bugs;
     use ramkeep_sim::campaign::options::{Fault, Options, Purpose};
@@ -131,13 +131,13 @@ mod under_madsim {
         (first..first + count).take_while(move |_| until.is_none_or(|until| Instant::now() < until))
     }
 
-    fn report(name: &str, tally: &Tally) {
+    fn report(name: &str, purpose: Purpose, tally: &Tally) {
         println!(
             "{name}: {} seeds, {} calls answered, faults {:?}, detected {:?}, reached {:?}, {} failed",
             tally.seeds, tally.answered, tally.faults, tally.detected, tally.reached, tally.failed
         );
         let ends: u64 = tally.points.values().map(|counts| counts.ends).sum();
-        let unseen: Vec<_> = crash_points()
+        let unseen: Vec<_> = crash_points(purpose)
             .filter(|point| tally.points.get(point).is_none_or(|counts| counts.ends == 0))
             .collect();
         println!("{name}: {ends} ends at named places; none at {unseen:?}");
@@ -167,7 +167,7 @@ mod under_madsim {
         }
         let simulated_s = tally.seeds * setting("SIM_MS").unwrap_or(DURATION_MS) / 1000;
         println!("{name}: {simulated_s} simulated seconds in {:.1} s", began.elapsed().as_secs_f64());
-        report(name, &tally);
+        report(name, purpose, &tally);
         tally
     }
 
@@ -176,6 +176,11 @@ mod under_madsim {
         if is_meant(Purpose::Survive) {
             let tally = play("campaign", Purpose::Survive, SEEDS);
             assert!(tally.answered > 50 * tally.seeds, "idle runs test nothing");
+            // Both ways of writing the log, and ends within each.
+            for point in [WRITE_ISSUED, WRITE_MADE, WRITTEN_NOT_SYNCED] {
+                let is_reached = tally.points.get(point).is_some_and(|counts| counts.ends > 0);
+                assert!(is_reached || tally.seeds < SEEDS, "no end at: {point}");
+            }
         }
     }
 
@@ -194,7 +199,7 @@ mod under_madsim {
                 assert!(visits > 0 || tally.seeds < CLUSTER_SEEDS, "no run came to: {place}");
             }
             let simulated_s = tally.seeds * setting("SIM_MS").unwrap_or(DURATION_MS) / 1000;
-            for point in crash_points().filter(|_| simulated_s >= SECONDS_FOR_ALL_POINTS) {
+            for point in crash_points(Purpose::Cluster).filter(|_| simulated_s >= SECONDS_FOR_ALL_POINTS) {
                 assert!(tally.points.get(point).is_some_and(|counts| counts.ends > 0), "no end at: {point}");
             }
         }

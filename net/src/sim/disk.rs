@@ -19,6 +19,8 @@ use std::rc::Rc;
 
 /// A place at which a process may end.
 pub const WRITTEN_NOT_SYNCED: &str = "written, not synced";
+/// Before every single step of a disk: a story counts them, and ends a process at each.
+pub const DISK_STEP: &str = "step of the disk";
 /// Piece in which zeros are written.
 const ZERO_BYTES: u64 = 1 << 20;
 
@@ -31,6 +33,8 @@ struct Inner {
     shared: Rc<Shared>,
     node: NodeId,
     boot: u64,
+    /// It was opened by a process of the node.
+    is_of_process: bool,
     core: Rc<RefCell<SimDisk>>,
     directory: String,
     is_writable: bool,
@@ -119,14 +123,16 @@ impl NodeDisk {
     }
 
     fn new(shared: Rc<Shared>, node: NodeId, directory: &str, is_writable: bool) -> Self {
-        let (boot, core) = {
+        let (boot, is_of_process, core) = {
             let state = shared.state.borrow();
-            (state.node(node).boot, Rc::clone(&state.node(node).disk))
+            let node = state.node(node);
+            (node.boot, node.is_running(), Rc::clone(&node.disk))
         };
         let inner = Inner {
             shared,
             node,
             boot,
+            is_of_process,
             core,
             directory: directory.trim_end_matches('/').to_owned(),
             is_writable,
@@ -169,9 +175,48 @@ impl Inner {
     ) -> io::Result<T> {
         let delay_ns = self.core.borrow_mut().draw_latency_ns(operation);
         pause_ns(delay_ns).await;
+        if self.ends_at(DISK_STEP) {
+            std::future::pending::<()>().await;
+        }
         let outcome = step(&mut self.core.borrow_mut());
         self.record(kind, &[u64::from(outcome.is_ok())]);
         outcome
+    }
+
+    /// One step during which the process stands still.
+    fn step_standing<T>(
+        &self,
+        kind: &'static str,
+        operation: Operation,
+        step: impl FnOnce(&mut SimDisk) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let delay_ns = self.core.borrow_mut().draw_latency_ns(operation);
+        self.shared.stand_still(delay_ns);
+        if self.ends_at(DISK_STEP) {
+            return Err(ended());
+        }
+        let outcome = step(&mut self.core.borrow_mut());
+        self.record(kind, &[u64::from(outcome.is_ok())]);
+        outcome
+    }
+
+    /// Whether the process ends at this place. What its code does before its next wait must not reach the disk.
+    fn ends_at(&self, name: &'static str) -> bool {
+        World::of(Rc::clone(&self.shared)).visit(self.node, name);
+        self.has_ended()
+    }
+
+    /// Whether it, or its machine, ends because a write like those under way was waited for.
+    fn ends_where_aimed(&self, is_last: bool) -> bool {
+        let bytes = self.core.borrow().bytes_under_way();
+        World::of(Rc::clone(&self.shared)).hit(self.node, bytes, is_last);
+        self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        let state = self.shared.state.borrow();
+        let node = state.node(self.node);
+        self.is_of_process && (node.boot != self.boot || !node.is_running())
     }
 
     fn record(&self, kind: &'static str, numbers: &[u64]) {
@@ -412,6 +457,11 @@ impl Drop for Open {
     }
 }
 
+/// Told to code that runs on, until its next wait, in a process that has ended.
+fn ended() -> io::Error {
+    io::Error::other("the process has ended")
+}
+
 /// A number over a write's bytes, word by word.
 fn digest(seed: u64, bytes: &[u8]) -> u64 {
     bytes.chunks(8).fold(seed, |digest, chunk| {
@@ -429,12 +479,38 @@ impl Open {
         self.inner.record("disk.begin", &[offset, bytes.len() as u64, digest]);
         let write = self.inner.core.borrow_mut().begin_write(self.file, offset, bytes)?;
         let applied = self.inner.step("disk.apply", Operation::Write, |core| core.apply_write(write)).await;
-        World::of(Rc::clone(&self.inner.shared)).visit(self.inner.node, WRITTEN_NOT_SYNCED);
+        self.inner.ends_at(WRITTEN_NOT_SYNCED);
         let outcome = match applied {
             Ok(()) => self.inner.step("disk.sync", Operation::Sync, |core| core.finish_write(write)).await,
             Err(error) => Err(error),
         };
         self.fence.watch(outcome)
+    }
+
+    /// The steps of [`Open::write`] while the process stands still: its time passes, and nothing else of it runs. It may
+    /// end between any two of them.
+    fn write_standing(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.fence.check()?;
+        self.inner.check_writable()?;
+        if self.inner.has_ended() {
+            return Err(ended());
+        }
+        let is_alone = !self.inner.core.borrow().is_written(self.file);
+        assert!(is_alone, "no write of this file is under way while one is made on the caller's thread");
+        self.inner.record("disk.begin", &[offset, bytes.len() as u64, digest(offset, bytes)]);
+        let write = self.inner.core.borrow_mut().begin_write(self.file, offset, bytes.to_vec())?;
+        if self.inner.ends_where_aimed(false) {
+            return Err(ended());
+        }
+        let applied =
+            self.inner.step_standing("disk.apply", Operation::Write, |core| core.apply_write(write));
+        if self.inner.ends_at(WRITTEN_NOT_SYNCED) || self.inner.ends_where_aimed(true) {
+            return Err(ended());
+        }
+        let outcome = applied.and_then(|()| {
+            self.inner.step_standing("disk.sync", Operation::Sync, |core| core.finish_write(write))
+        });
+        self.fence.watch(outcome.map(drop))
     }
 
     async fn sync(&self) -> io::Result<()> {
@@ -467,8 +543,8 @@ impl LogFile for NodeFile {
         self.open.inner.writer.submit(async move { open.write(offset, bytes).await })
     }
 
-    fn write_now(&self, _offset: u64, _bytes: &[u8]) -> Option<io::Result<()>> {
-        None
+    fn write_now(&self, offset: u64, bytes: &[u8]) -> Option<io::Result<()>> {
+        Some(self.open.write_standing(offset, bytes))
     }
 
     fn read_at(&self, offset: u64, length: usize) -> LocalFuture<'static, io::Result<Vec<u8>>> {

@@ -27,7 +27,7 @@ mod tests;
 
 pub use clock::Clock;
 pub use connection::{Conn, Listener};
-pub use disk::WRITTEN_NOT_SYNCED;
+pub use disk::{DISK_STEP, WRITTEN_NOT_SYNCED};
 pub use host::{Host, ShutdownSignals};
 pub use link::{Link, NetworkCounts, NetworkOptions};
 pub use madsim::task::{JoinError, JoinHandle};

@@ -351,7 +351,6 @@ fn disk_errors_keep_their_kind_and_close_the_file() {
                 assert_eq!(error.kind(), io::ErrorKind::StorageFull);
                 assert_eq!(disk.list().await.unwrap(), ["log"]);
                 file.write_at(0, vec![1]).await.unwrap();
-                assert!(file.write_now(0, b"x").is_none());
                 world.with_disk(node, |disk| disk.faults.sync_error = 1.0);
                 assert!(file.write_at(512, vec![1]).await.is_err());
                 world.with_disk(node, |disk| disk.faults.sync_error = 0.0);
@@ -363,6 +362,94 @@ fn disk_errors_keep_their_kind_and_close_the_file() {
         world.exited(node).await;
         assert_eq!(world.trace().last_events().iter().filter(|event| event.kind == "done").count(), 1);
     });
+}
+
+/// A process that writes while it stands still: what it wrote, what it was told, and how long that took it.
+fn writes_standing(
+    seed: u64,
+    set: impl Fn(&mut crate::simdisk::SimDisk) + Copy + Send + 'static,
+    end: impl Fn(&World, NodeId) + Copy + Send + 'static,
+) -> (Vec<u8>, Vec<bool>, u64) {
+    in_world(seed, move |world| async move {
+        let node = world.add_node("n", "a");
+        let told = Rc::new(RefCell::new((Vec::new(), 0)));
+        world.start(node, {
+            let (world, told) = (world.clone(), Rc::clone(&told));
+            move |host| async move {
+                let disk = host.disk("data").unwrap();
+                let file = disk.create("log", 8192).await.unwrap();
+                file.write_now(0, &[1; 512]).unwrap().unwrap();
+                world.with_disk(node, set);
+                end(&world, node);
+                let began_ns = world.now_ns();
+                for sector in 0..4 {
+                    let outcome = file.write_now(512 * sector, &[2 + sector as u8; 512]).unwrap();
+                    if !world.is_running(node) {
+                        return;
+                    }
+                    told.borrow_mut().0.push(outcome.is_ok());
+                }
+                told.borrow_mut().1 = world.now_ns() - began_ns;
+            }
+        });
+        world.exited(node).await;
+        world.power_loss(node);
+        let found = world.with_disk(node, |disk| {
+            let file = disk.find("data/log").unwrap();
+            disk.read(file, 0, 2048).unwrap()
+        });
+        let told = told.take();
+        (found, told.0, told.1)
+    })
+}
+
+#[test]
+fn a_write_on_the_own_thread_takes_its_time_and_is_durable() {
+    let slow = |disk: &mut crate::simdisk::SimDisk| disk.faults.latency.sync_us = (3_000, 3_000);
+    let (found, told, took_ns) = writes_standing(21, slow, |_, _| {});
+    assert_eq!(told, [true; 4]);
+    assert!((12_000_000..14_000_000).contains(&took_ns), "four syncs of 3 ms: {took_ns} ns");
+    assert!(
+        (0..4).all(|sector| found[512 * sector..512 * (sector + 1)]
+            .iter()
+            .all(|byte| *byte == 2 + sector as u8))
+    );
+}
+
+#[test]
+fn a_failed_write_on_the_own_thread_closes_the_file() {
+    type Set = fn(&mut crate::simdisk::SimDisk);
+    let sync_fails: Set = |disk| disk.faults.sync_error = 1.0;
+    let write_fails: Set = |disk| disk.faults.write_error = 1.0;
+    for set in [sync_fails, write_fails] {
+        let (_, told, _) = writes_standing(22, set, |_, _| {});
+        assert_eq!(told, [false; 4]);
+    }
+}
+
+/// An end between its steps: nobody hears of the write, and any part of it may be there.
+#[test]
+fn a_write_on_the_own_thread_may_be_the_last_thing_that_happens() {
+    let (mut lost, mut kept) = (0, 0);
+    for seed in 0..40 {
+        let loses_power = seed % 2 == 0;
+        let (found, told, _) = writes_standing(
+            seed,
+            |_| {},
+            move |world, node| {
+                if seed % 4 < 2 {
+                    world.aim(node, 1, loses_power)
+                } else {
+                    world.arm(node, WRITTEN_NOT_SYNCED, 1, loses_power);
+                }
+            },
+        );
+        assert!(told.is_empty(), "{told:?}");
+        lost += usize::from(found[..512] == [1; 512]);
+        kept += usize::from(found[..512] == [2; 512]);
+        assert!(found[512..].iter().all(|byte| *byte == 0), "what would have come next did not happen");
+    }
+    assert!(lost > 0 && kept > 0, "{lost} lost, {kept} kept");
 }
 
 /// Servers and clients under every kind of fault; the hash of all that happened.

@@ -87,6 +87,21 @@ pub(super) struct Node {
     pub signal_wakers: Vec<Waker>,
     /// Where its process is to end.
     armed: Option<Armed>,
+    /// In which write of its own thread.
+    aim: Option<Aim>,
+}
+
+impl Node {
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+}
+
+/// An end to come, in a write that a process makes while it stands still.
+#[derive(Debug, Clone, Copy)]
+struct Aim {
+    bytes_min: u64,
+    loses_power: bool,
 }
 
 /// An end to come, at a named place of the code.
@@ -187,6 +202,11 @@ pub(super) struct Shared {
 impl Shared {
     pub fn now_ns(&self) -> u64 {
         self.time.elapsed().as_nanos() as u64
+    }
+
+    /// Time passes for all before anybody else is heard of: what falls due meanwhile is done late.
+    pub fn stand_still(&self, duration_ns: u64) {
+        self.time.advance(Duration::from_nanos(duration_ns));
     }
 
     /// Changes the state, then wakes whom that concerns.
@@ -338,6 +358,7 @@ impl World {
                 signals: VecDeque::new(),
                 signal_wakers: Vec::new(),
                 armed: None,
+                aim: None,
             });
             id
         })
@@ -392,7 +413,7 @@ impl World {
 
     /// True while the node's process runs.
     pub fn is_running(&self, node: NodeId) -> bool {
-        self.shared.state.borrow().node(node).process.is_some()
+        self.shared.state.borrow().node(node).is_running()
     }
 
     /// Waits until the node's process has ended, by itself or not.
@@ -447,9 +468,38 @@ impl World {
         self.shared.change(|state, _| state.node_mut(node).armed = Some(armed));
     }
 
-    /// Nothing is to end at a named place any more.
-    pub fn disarm(&self, node: NodeId) {
-        self.shared.change(|state, _| state.node_mut(node).armed = None);
+    /// Nothing is to end at a named place any more. Gives how many visits were left until then, if something was.
+    pub fn disarm(&self, node: NodeId) -> Option<u32> {
+        self.shared.change(|state, _| state.node_mut(node).armed.take().map(|armed| armed.left))
+    }
+
+    /// The node's process, or its whole machine, ends in the next write of at least so many bytes for which it stands
+    /// still: no other moment of the world falls into such a write.
+    pub fn aim(&self, node: NodeId, bytes_min: u64, loses_power: bool) {
+        self.shared.change(|state, _| state.node_mut(node).aim = Some(Aim { bytes_min, loses_power }));
+    }
+
+    /// Takes an aim back. False if it was hit, or there was none.
+    pub fn take_aim_back(&self, node: NodeId) -> bool {
+        self.shared.change(|state, _| state.node_mut(node).aim.take().is_some())
+    }
+
+    /// A write of so many bytes is between two of its steps. If one was aimed at it may end the process here, and does
+    /// so at the last.
+    pub(super) fn hit(&self, node: NodeId, bytes: u64, is_last: bool) {
+        let aim = self.shared.change(|state, _| {
+            let aim = state.node(node).aim.filter(|aim| bytes >= aim.bytes_min)?;
+            if !is_last && state.rng.chance(0.5) {
+                return None;
+            }
+            state.node_mut(node).aim = None;
+            Some(aim)
+        });
+        match aim.map(|aim| aim.loses_power) {
+            Some(true) => self.power_loss(node),
+            Some(false) => self.kill(node),
+            None => {}
+        }
     }
 
     /// Named places and what happened there, of those visited so far.

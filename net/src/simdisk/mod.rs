@@ -322,6 +322,11 @@ impl SimDisk {
         self.writes.values().map(used).max().unwrap_or(0) as u64
     }
 
+    /// Whether a write of this file has been begun and not ended.
+    pub fn is_written(&self, file: FileId) -> bool {
+        self.writes.values().any(|write| write.file == file)
+    }
+
     /// Synced writes of the file of this name.
     pub fn finished(&self, name: &str) -> Finished {
         let file = self.names.get(name);

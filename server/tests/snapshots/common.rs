@@ -91,6 +91,7 @@ pub async fn start(members: &[Member], number: usize, machine: &Machine) -> Runn
         kept_bytes_max: None,
         mutants: Default::default(),
         stopwatch: ramkeep_net::stopwatch_ns,
+        writes_beside_readers: ramkeep_server::node::WRITES_BESIDE_READERS,
     };
     let disk = SteppedDisk::open(Rc::clone(machine)).expect("nothing fails here");
     let opened = start::open_on(Rc::new(disk.clone()), &host, &options).await.expect("it opens");

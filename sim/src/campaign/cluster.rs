@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::client::{self, Habit, Shared, SharedRef};
 use super::node::{Bugs, End, PORT, Place, name, serve};
-use super::options::{Fault, Options};
+use super::options::{Fault, Options, Purpose};
 use super::run::{FINAL_READ_S_MAX, HEALED_MS_MAX, Verdict, ask, draw_point};
 use super::watch;
 use crate::checker::check;
@@ -364,7 +364,7 @@ impl Run {
             }
             Fault::CrashPoint => {
                 let index = self.primary.filter(|_| chance(&mut self.rng, 500)).unwrap_or(index);
-                let (name, visit) = draw_point(&mut self.rng);
+                let (name, visit) = draw_point(&mut self.rng, Purpose::Cluster);
                 let loses_power = chance(&mut self.rng, 500);
                 self.world.arm(self.nodes[index], name, visit, loses_power);
             }

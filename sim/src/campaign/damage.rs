@@ -56,7 +56,7 @@ fn draw_place(run: &mut Run) -> Option<(String, u64)> {
     let name = match below(&mut run.rng, 100) {
         0..5 => format!("data/{IDENTITY_FILE}"),
         5..20 => VOTE.to_string(),
-        20..50 if !snapshots.is_empty() => (*pick(&mut run.rng, &snapshots)).clone(),
+        20..70 if !snapshots.is_empty() => (*pick(&mut run.rng, &snapshots)).clone(),
         _ if segments.is_empty() => return None,
         _ => (*pick(&mut run.rng, &segments)).clone(),
     };
@@ -78,6 +78,8 @@ fn log_writes(disk: &SimDisk) -> u64 {
 async fn misdirected(run: &mut Run) {
     let count = |disk: &mut SimDisk| disk.counts().writes_misdirected;
     let before = run.world.with_disk(run.node, count);
+    // An end at a named place could come before the writes that must follow.
+    run.world.disarm(run.node);
     run.world.with_disk(run.node, SimDisk::misdirect_next);
     let mut is_done = false;
     for _ in 0..WAIT_STEPS_MAX {

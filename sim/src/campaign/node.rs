@@ -155,6 +155,7 @@ pub async fn serve(
         kept_bytes_max: Some(options.kept_bytes_max),
         mutants: bugs.log,
         stopwatch: ramkeep_net::stopwatch_ns,
+        writes_beside_readers: options.writes_beside_readers,
     };
     let directory = Rc::new(start::open(&host, &start_options).await?);
     let node = start::build(&host, &directory, start_options).await?;

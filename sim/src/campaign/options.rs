@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use ramkeep_server::node::WRITES_BESIDE_READERS;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
@@ -200,6 +201,8 @@ pub struct Options {
     /// Bytes of log that a primary keeps for members that lag.
     pub kept_bytes_max: u64,
     pub sector_bytes: u32,
+    /// After a reply that waits for no write, so many writes of a node alone go to the log's own thread.
+    pub writes_beside_readers: u32,
     pub network_latency_us: Range,
     pub disk_latency_us: Range,
     /// All jumps of the run together stay within this; 0 without the fault.
@@ -222,6 +225,7 @@ const STREAM_CLOCK: u64 = 5;
 const STREAM_SNAPSHOTS: u64 = 6;
 const STREAM_LISTS: u64 = 7;
 const STREAM_DIGESTS: u64 = 8;
+const STREAM_LOG_THREAD: u64 = 9;
 
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -273,7 +277,7 @@ impl Options {
             snapshot_log_bytes,
             digest_log_bytes: *pick(
                 &mut stream(seed, STREAM_DIGESTS),
-                &[0, 16 << 10, 64 << 10, 64 << 10, 256 << 10],
+                if is_cluster { &[0, 16 << 10, 64 << 10, 64 << 10, 256 << 10] } else { &[0] },
             ),
             kept_bytes_max: *pick(snapshots, &[0, 0, 512 << 10, 8 << 20]),
             // The segment is what a log is cut by.
@@ -285,6 +289,10 @@ impl Options {
                 },
             ),
             sector_bytes: *pick(disk, &[512, 4096]),
+            writes_beside_readers: *pick(
+                &mut stream(seed, STREAM_LOG_THREAD),
+                &[0, 0, 2, 8, WRITES_BESIDE_READERS],
+            ),
             network_latency_us: Range { low: between(network, 10, 100), high: farthest_us },
             disk_latency_us: Range { low: between(disk, 20, 200), high: slowest_us },
             sectors_kept_per_mille: *pick(disk, &[0, 200, 500, 900, 1000]),
@@ -376,6 +384,7 @@ impl fmt::Display for Options {
         write!(f, " segment_bytes={} sector_bytes={}", self.segment_bytes, self.sector_bytes)?;
         write!(f, " snapshot_log_bytes={} kept_bytes_max={}", self.snapshot_log_bytes, self.kept_bytes_max)?;
         write!(f, " digest_log_bytes={}", self.digest_log_bytes)?;
+        write!(f, " beside_readers={}", self.writes_beside_readers)?;
         write!(f, " network_us={} disk_us={}", self.network_latency_us, self.disk_latency_us)?;
         write!(f, " jump_ms={} drift_ppm={}", self.clock_jump_ms_total_max, self.clock_drift_ppm)?;
         write!(f, " sectors_kept={} faults=", self.sectors_kept_per_mille)?;

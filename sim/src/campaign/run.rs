@@ -320,7 +320,7 @@ impl Run {
             Fault::SyncError => self.fail_disk(|faults, rate| faults.sync_error = rate).await,
             Fault::TornWrite => self.fail_disk(|faults, rate| faults.write_error = rate).await,
             Fault::CrashPoint => {
-                let (name, visit) = draw_point(&mut self.rng);
+                let (name, visit) = draw_point(&mut self.rng, Purpose::Survive);
                 let loses_power = chance(&mut self.rng, 500);
                 self.world.arm(self.node, name, visit, loses_power);
             }
@@ -341,13 +341,16 @@ impl Run {
     pub(super) async fn restart(&mut self, loses_power: bool, pause_ms_max: u64) {
         if chance(&mut self.rng, 500) {
             let bytes = if chance(&mut self.rng, 500) { AIM_BYTES } else { 1 };
+            // A write for which the process stands still is over before anybody can look.
+            self.world.aim(self.node, bytes, loses_power);
             let has_write = || self.world.with_disk(self.node, |disk| disk.bytes_under_way() >= bytes);
             for _ in 0..AIM_STEPS_MAX {
-                if has_write() {
+                if has_write() || !self.world.is_running(self.node) {
                     break;
                 }
                 sleep(Duration::from_micros(AIM_STEP_US)).await;
             }
+            self.world.take_aim_back(self.node);
         }
         if loses_power {
             self.world.power_loss(self.node);
@@ -409,14 +412,15 @@ impl Run {
 }
 
 /// A named place of the code, and at which visit of it the process is to end.
-pub(super) fn draw_point(rng: &mut ChaCha8Rng) -> (&'static str, u32) {
-    let names: Vec<&'static str> = crash_points().collect();
+pub(super) fn draw_point(rng: &mut ChaCha8Rng, purpose: Purpose) -> (&'static str, u32) {
+    let names: Vec<&'static str> = crash_points(purpose).collect();
     (*pick(rng, &names), between(rng, 1, 3) as u32)
 }
 
 /// Every named place at which a process may be made to end.
-pub fn crash_points() -> impl Iterator<Item = &'static str> {
-    point::ALL.iter().copied().chain([WRITTEN_NOT_SYNCED])
+pub fn crash_points(purpose: Purpose) -> impl Iterator<Item = &'static str> {
+    let is_visited = move |name: &&str| purpose != Purpose::Cluster || !point::OF_A_NODE_ALONE.contains(name);
+    point::ALL.iter().copied().filter(is_visited).chain([WRITTEN_NOT_SYNCED])
 }
 
 /// Waits until the node serves, reads every key, and has the node rebuild its data from its log.
