@@ -166,3 +166,39 @@ fn old_random_generators_come_only_through_raft_and_madsim() {
         .collect();
     assert!(wrong.is_empty(), "rand 0.8 is also used by {wrong:?}");
 }
+
+/// Adds the text of every source file below.
+fn read_sources(directory: &std::path::Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).expect("a folder of the workspace") {
+        let path = entry.expect("an entry of the folder").path();
+        if path.is_dir() && !path.ends_with("target") {
+            read_sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            *text += &std::fs::read_to_string(&path).expect("sources are text");
+        }
+    }
+}
+
+/// The page on simulation says by which tests each story is played.
+#[test]
+fn every_story_names_tests_that_exist() {
+    let root = cargo::workspace();
+    let page = std::fs::read_to_string(root.join("docs/src/simulation.md")).expect("the page is there");
+    let (_, stories) = page.split_once("\n## Stories\n").expect("the page has them");
+    let (stories, _) = stories.split_once("\n## ").expect("something follows");
+    let mut sources = String::new();
+    ["log", "shard", "server", "sim", "tests"]
+        .iter()
+        .for_each(|name| read_sources(&root.join(name), &mut sources));
+    let rows = stories.lines().filter(|line| line.starts_with("| ")).map(|line| line.rsplit(" | ").next());
+    let named = rows.flatten().flat_map(|players| players.split('`').skip(1).step_by(2));
+    let named: Vec<&str> = named.collect();
+    assert!(named.len() > 50, "the table was read: {} tests", named.len());
+    for test in named {
+        assert!(
+            sources.contains(&format!("#[test]\nfn {test}()"))
+                || sources.contains(&format!("#[test]\n    fn {test}()")),
+            "no test: {test}"
+        );
+    }
+}

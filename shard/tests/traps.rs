@@ -4,12 +4,16 @@
 //! after a step-down, and a tail that only a second primary had; 4 a promise forgotten by a restart, a process that
 //! stands still (also `reads`); 5 transfers (`handover`); 6 the longest log at a voter without data (`log_only`);
 //! 7, 8 foreign directories and damaged disks (`log/tests`); 9 a new primary before its first entry; 10 cuts one way
-//! and to one node; 14 large entries and slow disks (also `handover`); 15 step-down with the tail kept, partly kept,
-//! overwritten (`step_down`, and after every event of `lives`); 16, 17 equal timeouts, equal traces (`lives`).
+//! and to one node; 11 a change of members asked at a primary that was cut off, messages twice and in any order (also
+//! `lives`); 13 an append from below a cut; 14 large entries and slow disks (also `handover`); 15 step-down with the tail
+//! kept, partly kept, overwritten (`step_down`, and after every event of `lives`); 16, 17 equal timeouts, equal traces
+//! (`lives`).
 
 use crate::common::cluster::{Cluster, TICK_NS, serving};
+use crate::common::{described, making};
+use crate::disk::Random;
 use ramkeep_engine::session::SessionId;
-use ramkeep_log::{NodeId, Role};
+use ramkeep_log::{Member, NodeId, Role, Uuid};
 use ramkeep_shard::State;
 
 fn write(cluster: &mut Cluster, node: NodeId, session: SessionId, command: &str) -> String {
@@ -203,6 +207,181 @@ fn a_cut_to_one_follower_changes_nothing_and_a_deaf_primary_is_replaced() {
     assert_ne!(next, primary);
     let writer = cluster.node(next).open();
     assert_eq!(write(&mut cluster, next, writer, "SET x new"), "+OK\r\n");
+}
+
+/// J7, trap 11: a change of members is asked at a primary that was cut off and does not know it. It is a tail like any
+/// other: overwritten by what the others committed meanwhile, who are the members that they were.
+/// Looks for: members that count before the change is committed.
+#[test]
+fn a_change_asked_at_a_primary_that_was_cut_off_changes_nothing() {
+    for seed in 0..10 {
+        let (mut cluster, old, _) = serving(70 + seed);
+        let before = cluster.node(old).replica().members().clone();
+        cluster.isolate(old);
+        let member = Member { node: NodeId::of(9, 1), directory: Uuid([9; 16]), ..described(9) };
+        let mut asked = None;
+        cluster.node(old).with(|shard, now, outputs| {
+            shard.drive(now, outputs, |replica| asked = Some(replica.add_member(member, now.monotonic_ns)));
+        });
+        assert!(matches!(asked, Some(Ok(_))), "it thinks that it leads: {asked:?}");
+        cluster.settle().unwrap();
+        assert_eq!(cluster.node(old).replica().members(), &before, "it is not committed");
+        // The others elect one of them by the members that they know, and go on.
+        cluster.ticks(40 + seed as usize * 5).unwrap();
+        let next = cluster.primary().expect("one of the two others");
+        assert_ne!(next, old);
+        let writer = cluster.node(next).open();
+        assert_eq!(write(&mut cluster, next, writer, "SET x new"), "+OK\r\n");
+        cluster.cut.clear();
+        cluster.ticks(40).unwrap();
+        let next = cluster.elect().unwrap();
+        let digest = cluster.node(next).digest();
+        for voter in cluster.voters.clone() {
+            assert_eq!(cluster.node(voter).replica().members(), &before, "seed {seed}");
+            assert_eq!(cluster.node(voter).digest(), digest, "seed {seed}");
+        }
+        let reader = cluster.node(next).open();
+        assert_eq!(write(&mut cluster, next, reader, "GET x"), "$3\r\nnew\r\n");
+    }
+}
+
+/// J11: messages come twice, late and in any order, for as long as it takes to change the primary several times. No
+/// assertion fails, and what must always hold is looked at after each of them.
+/// Looks for: answers that are taken for those to a later question, entries taken twice.
+#[test]
+fn messages_that_come_twice_and_in_any_order_harm_nothing() {
+    let mut terms = 0;
+    for seed in 0..6 {
+        let (mut cluster, first, _) = serving(110 + seed);
+        let began = cluster.node(first).replica().term();
+        let mut random = Random(seed);
+        let (mut written, mut acknowledged) = (0, 0);
+        for round in 0..600 {
+            let leading = cluster.primary();
+            if let Some(primary) = leading {
+                let session = cluster.node(primary).open();
+                cluster.node(primary).say(session, &format!("INCR sum{}", round % 3));
+                cluster.node(primary).end_turn();
+                written += 1;
+                cluster.settle().unwrap();
+                for _ in 0..random.below(30) {
+                    let count = cluster.messages.len() as u64;
+                    if count == 0 {
+                        break;
+                    }
+                    let index = random.below(count) as usize;
+                    if random.below(2) == 0 && count < 200 {
+                        let again = cluster.messages[index].clone();
+                        cluster.messages.push(again);
+                    }
+                    cluster.deliver(index).unwrap();
+                }
+                if cluster.nodes.contains_key(&primary) {
+                    acknowledged += usize::from(cluster.node(primary).hear(session).starts_with(':'));
+                }
+                if round % 150 == 149 {
+                    cluster.isolate(primary);
+                }
+            } else {
+                cluster.deliver_all().unwrap();
+            }
+            if round % 150 == 50 {
+                cluster.cut.clear();
+            }
+            cluster.pass(10_000_000 + random.below(40_000_000)).unwrap();
+        }
+        let primary = cluster.heal().unwrap();
+        terms += cluster.node(primary).replica().term().0 - began.0;
+        assert!(acknowledged > 20, "seed {seed}: {acknowledged} of {written}");
+        let reader = cluster.node(primary).open();
+        let mut sum = 0;
+        for key in 0..3 {
+            let told = write(&mut cluster, primary, reader, &format!("INCRBY sum{key} 0"));
+            sum += told.trim_start_matches(':').trim_end().parse::<usize>().expect("a number");
+        }
+        assert!((acknowledged..=written).contains(&sum), "seed {seed}: {sum} of {acknowledged} to {written}");
+        let digest = cluster.node(primary).digest();
+        assert!(cluster.nodes.values().all(|node| node.digest() == digest), "seed {seed}");
+    }
+    assert!(terms >= 3, "the primary changed: {terms} terms");
+}
+
+/// Makes a snapshot and cuts the log below it.
+fn cut_below_a_snapshot(cluster: &mut Cluster, id: NodeId) {
+    // Before anything is cut the model knows all that is committed.
+    cluster.compare().unwrap();
+    let node = cluster.node(id);
+    let session = node.open();
+    node.say(session, "BGSAVE");
+    let mut begun = making::begin(node).expect("nothing stands in its way");
+    loop {
+        match making::step(node, &mut begun) {
+            making::Step::More => {}
+            making::Step::Void => panic!("what it holds is committed"),
+            making::Step::Whole(file) => {
+                making::put(node, &begun.head, file);
+                making::end(node);
+                return;
+            }
+        }
+    }
+}
+
+/// Trap 13, J10: an append arrives that was sent before the follower made a snapshot and cut its log above it; from the
+/// primary that still leads, and from one that no longer does. It is answered and changes nothing.
+/// Looks for: a term or an entry asked for below the base of the log.
+#[test]
+fn an_append_from_below_a_cut_changes_nothing() {
+    for changes_primary in [false, true] {
+        let (mut cluster, primary, session) = serving(130);
+        let [follower, other] = cluster.others(primary)[..] else { unreachable!("three voters") };
+        let value = "v".repeat(900);
+        cluster.node(primary).say(session, &format!("SET early {value}"));
+        cluster.node(primary).end_turn();
+        cluster.settle().unwrap();
+        let held: Vec<_> = cluster.messages.iter().filter(|(_, to, _)| *to == follower).cloned().collect();
+        assert!(
+            held.iter().any(|(_, _, message)| message.name().contains("ppend")),
+            "an append is among them"
+        );
+        cluster.deliver_all().unwrap();
+        cluster.node(primary).hear(session);
+        for number in 0..400 {
+            let told = write(&mut cluster, primary, session, &format!("SET k{} {value}", number % 9));
+            assert_eq!(told, "+OK\r\n");
+            if number % 8 == 0 {
+                cluster.ticks(1).unwrap();
+            }
+        }
+        cluster.ticks(4).unwrap();
+        cut_below_a_snapshot(&mut cluster, follower);
+        cluster.settle().unwrap();
+        let base = cluster.node(follower).replica().base();
+        assert!(base.0 > 2, "the log was cut: {base:?}");
+        if changes_primary {
+            cluster.isolate(primary);
+            cluster.ticks(60).unwrap();
+            let next = cluster.primary().expect("one of the two others");
+            assert!([follower, other].contains(&next));
+            cluster.cut.clear();
+        }
+        for late in held {
+            cluster.messages.push(late);
+        }
+        cluster.ticks(20).unwrap();
+        assert!(cluster.node(follower).replica().base() >= base);
+        let next = cluster.elect().unwrap();
+        let writer = cluster.node(next).open();
+        assert_eq!(write(&mut cluster, next, writer, "SET x after"), "+OK\r\n");
+        cluster.ticks(10).unwrap();
+        let digest = cluster.node(next).digest();
+        assert_eq!(cluster.node(follower).digest(), digest);
+        // And what it would start with is the same.
+        cluster.stop(follower).unwrap().kill(true);
+        cluster.start(follower).unwrap();
+        cluster.ticks(40).unwrap();
+        assert_eq!(cluster.node(follower).digest(), digest);
+    }
 }
 
 /// Trap 14: large entries do not starve heartbeats: a follower that is fed a long log elects nobody.

@@ -1,6 +1,7 @@
 //! A quiet world with three nodes in three zones, played by hand: for scenarios of fixed events.
 //!
-//! Lives here: nodes, connections that send inline requests, finding the primary.
+//! Lives here: nodes, connections that send inline requests, finding the primary, disks carried from one world to
+//! another.
 //! Not here: what happens in a scenario (`tests`), drawn faults (`campaign`).
 
 use std::cell::RefCell;
@@ -9,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use ramkeep_net::simdisk::SimDisk;
 use ramkeep_net::{Conn, Host, NodeId, World, WorldOptions, simulate, sleep, timeout};
 use ramkeep_server::node::Node;
 
@@ -23,9 +25,12 @@ const STEP: Duration = Duration::from_millis(50);
 /// A question that is not answered within this is not answered.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Plays a scene in a quiet world.
-pub fn play<F: Future<Output = ()> + 'static>(seed: u64, body: impl FnOnce(World) -> F + Send) {
-    simulate(seed, WorldOptions::default(), LIMIT, body);
+/// Plays a scene in a quiet world; gives what it gives.
+pub fn play<T: Send + 'static, F: Future<Output = T> + 'static>(
+    seed: u64,
+    body: impl FnOnce(World) -> F + Send,
+) -> T {
+    simulate(seed, WorldOptions::default(), LIMIT, body)
 }
 
 /// Three nodes and a client of theirs.
@@ -49,11 +54,24 @@ impl Trio {
 
     /// All three are started, and make snapshots.
     pub fn with_snapshots(world: World, bugs: Bugs, snapshot_log_bytes: u64) -> Trio {
+        Trio::with_disks(world, bugs, snapshot_log_bytes, None)
+    }
+
+    /// All three are started over what another trio has left behind.
+    pub fn with_disks(
+        world: World,
+        bugs: Bugs,
+        snapshot_log_bytes: u64,
+        disks: Option<[SimDisk; 3]>,
+    ) -> Trio {
         let nodes: Vec<NodeId> = (0..3).map(|index| world.add_node(name(index), name(index))).collect();
         let client = world.host(world.add_node("client", "clients"));
         let addresses = Rc::new(nodes.iter().map(|node| world.address(*node)).collect());
         let running = Rc::new(RefCell::new(Vec::from([const { Weak::new() }; 3])));
         let trio = Trio { world, nodes, client, addresses, bugs, snapshot_log_bytes, running };
+        for (node, disk) in trio.nodes.iter().zip(disks.into_iter().flatten()) {
+            trio.world.with_disk(*node, |there| *there = disk);
+        }
         (0..3).for_each(|index| trio.start_node(index));
         trio
     }
@@ -71,6 +89,13 @@ impl Trio {
         });
     }
 
+    /// Starts the node if it does not run.
+    pub fn start_node_again(&self, index: usize) {
+        if !self.world.is_running(self.nodes[index]) {
+            self.start_node(index);
+        }
+    }
+
     /// What the node runs, if it does.
     pub fn node(&self, index: usize) -> Option<Rc<Node>> {
         self.running.borrow()[index].upgrade().filter(|_| self.world.is_running(self.nodes[index]))
@@ -80,18 +105,24 @@ impl Trio {
         let address = SocketAddr::new(self.addresses[index], PORT);
         loop {
             match self.client.connect(address).await {
-                Ok(conn) => return Client { conn },
+                Ok(conn) => return Client::new(conn),
                 Err(_) => sleep(STEP).await,
             }
         }
+    }
+
+    /// A connection to the node, if it takes one soon.
+    pub async fn try_connect(&self, index: usize) -> Option<Client> {
+        let address = SocketAddr::new(self.addresses[index], PORT);
+        let conn = timeout(10 * STEP, self.client.connect(address)).await.ok()?.ok()?;
+        Some(Client::new(conn))
     }
 
     /// Waits until one of the nodes takes writes; gives it and a connection to it.
     pub async fn primary(&self) -> (usize, Client) {
         for _ in 0..PRIMARY_STEPS_MAX {
             for index in 0..3 {
-                let leads = self.node(index).is_some_and(|node| node.shard.borrow().is_leading());
-                if leads {
+                if self.leads(index) {
                     let client = self.connect(index).await;
                     if client.ask("SET probe x").await.is_ok_and(|answer| answer == "+OK\r\n") {
                         return (index, client);
@@ -109,6 +140,25 @@ impl Trio {
             self.world.cut(self.nodes[index], self.nodes[other]);
             self.world.cut(self.nodes[other], self.nodes[index]);
         }
+    }
+
+    /// All processes end; what their disks hold.
+    pub fn end(&self) -> [SimDisk; 3] {
+        self.nodes.iter().for_each(|node| self.world.kill(*node));
+        [0, 1, 2].map(|index| self.world.with_disk(self.nodes[index], |disk| disk.clone()))
+    }
+
+    /// Whether the node serves as primary.
+    pub fn leads(&self, index: usize) -> bool {
+        self.node(index).is_some_and(|node| node.shard.borrow().is_leading())
+    }
+
+    /// Every step of the node's disk takes this long in addition; 0: as long as before.
+    pub fn slow_disk(&self, index: usize, by_us: u64) {
+        self.world.with_disk(self.nodes[index], |disk| {
+            let latency = &mut disk.faults.latency;
+            (latency.slow, latency.slow_us) = (if by_us > 0 { 1.0 } else { 0.0 }, (by_us, by_us));
+        });
     }
 
     pub fn others(&self, than: usize) -> [usize; 2] {
@@ -137,9 +187,15 @@ impl Trio {
 /// A connection that asks by inline requests.
 pub struct Client {
     conn: Conn,
+    /// Behind the last answer.
+    heard: RefCell<Vec<u8>>,
 }
 
 impl Client {
+    fn new(conn: Conn) -> Client {
+        Client { conn, heard: RefCell::default() }
+    }
+
     /// Asks and waits for the answer.
     pub async fn ask(&self, request: &str) -> io::Result<String> {
         self.say(request).await?;
@@ -151,17 +207,25 @@ impl Client {
         self.conn.write_all(format!("{request}\r\n").as_bytes()).await
     }
 
+    /// Sends these bytes, whatever they are.
+    pub async fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        self.conn.write_all(bytes).await
+    }
+
     /// The next answer, which is one line, or two where it is a bulk string.
     pub async fn hear(&self) -> io::Result<String> {
         let hearing = async {
-            let mut answer = Vec::new();
+            let mut heard = self.heard.take();
             loop {
-                let lines = answer.iter().filter(|byte| **byte == b'\n').count();
-                let is_bulk = answer.starts_with(b"$") && !answer.starts_with(b"$-1");
-                if lines > usize::from(is_bulk) {
-                    return Ok(String::from_utf8_lossy(&answer).into_owned());
+                let is_bulk = heard.starts_with(b"$") && !heard.starts_with(b"$-1");
+                let mut ends =
+                    heard.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+                if let Some(end) = ends.nth(usize::from(is_bulk)) {
+                    let rest = heard.split_off(end);
+                    *self.heard.borrow_mut() = rest;
+                    return Ok(String::from_utf8_lossy(&heard).into_owned());
                 }
-                if self.conn.read(&mut answer).await? == 0 {
+                if self.conn.read(&mut heard).await? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
