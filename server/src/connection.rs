@@ -38,7 +38,7 @@ pub(crate) struct Link {
     pub has_more: Cell<bool>,
     /// The shard takes no requests of it for now: a call waits, or too much is withheld.
     pub is_paused: Cell<bool>,
-    /// Bytes of it wait in the round.
+    /// Bytes of it wait in the round, or are being executed.
     pub has_arrived: Cell<bool>,
     /// Closes once all released bytes are out.
     is_closing: Cell<bool>,

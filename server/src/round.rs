@@ -119,7 +119,10 @@ impl Node {
     /// Executes what is complete in the connection's own buffer.
     pub(crate) fn take_in(self: &Rc<Node>, link: &Rc<Link>) -> Step {
         let mut rest = link.rest.take();
+        // Its bytes are in hand, not in its buffer: meanwhile nobody may take it for a connection that has none left.
+        link.has_arrived.set(true);
         let received = self.with_shard(|shard, now, outputs| shard.received(link.id, &rest, now, outputs));
+        link.has_arrived.set(false);
         rest.drain(..received.consumed);
         let left = rest.len();
         match left {
