@@ -324,7 +324,8 @@ class Bench:
         writers = Writers([trio.client(zone) for zone in ZONES])
         for _ in range(self.options.kills):
             trio.settled()
-            time.sleep(0.3)
+            # A node that has just started may not vote yet.
+            time.sleep(2.0)
             zone, when = trio.primary(), time.time()
             trio.kill(zone)
             writers.wait_after(when + 0.2)

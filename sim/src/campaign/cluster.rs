@@ -105,6 +105,8 @@ struct Run {
     slow_node: Option<usize>,
     /// Who led in each term, serving or not.
     leaders: BTreeMap<u64, usize>,
+    /// Since when each node, deposed with changes under way, is no engine.
+    deposed_ns: [Option<u64>; NODES],
     reached: BTreeMap<&'static str, u64>,
 }
 
@@ -144,6 +146,7 @@ impl Run {
             primary: None,
             slow_node: None,
             leaders: BTreeMap::new(),
+            deposed_ns: [None; NODES],
             reached: BTreeMap::new(),
         }
     }
@@ -504,6 +507,7 @@ impl Run {
                 (Some(State::Leading), State::Following) => self.reach("deposed with nothing under way"),
                 _ => {}
             }
+            self.time_without_engine(index, before.as_ref(), &state);
             let Some(replica) = shard.replica() else { continue };
             if replica.role() == Role::Primary
                 && self.leaders.insert(replica.term().0, index).is_some_and(|other| other != index)
@@ -521,6 +525,24 @@ impl Run {
                 self.reach("took up leadership");
                 self.primary = Some(index);
             }
+        }
+    }
+
+    /// Adds up for how long zones are without an engine because a primary was deposed with changes under way.
+    fn time_without_engine(&mut self, index: usize, before: Option<&State>, state: &State) {
+        let now_ns = self.world.now_ns();
+        match (before, state) {
+            (Some(State::Leading), State::Frozen | State::Replaying) => self.deposed_ns[index] = Some(now_ns),
+            (Some(State::Frozen | State::Replaying), State::Following | State::Leading) => {
+                let Some(since_ns) = self.deposed_ns[index].take() else { return };
+                let what = match before {
+                    Some(State::Frozen) => "ms without an engine, frozen until committed",
+                    _ => "ms without an engine, rebuilt",
+                };
+                *self.reached.entry(what).or_default() += (now_ns - since_ns) / 1_000_000;
+            }
+            (None, _) => self.deposed_ns[index] = None,
+            _ => {}
         }
     }
 
