@@ -113,6 +113,13 @@ impl Shard {
         }
     }
 
+    /// Whether the session asked to read at this replica. While the data are read anew its calls wait here: a primary
+    /// would answer from later data, and back here it would see time go back.
+    pub(crate) fn reads_here(&self, session: SessionId) -> bool {
+        !self.options.is_log_only
+            && self.engine.sessions.get(session).is_some_and(|session| session.reads_replica)
+    }
+
     /// Lets calls go on that found a primary, or waited for as long as they may.
     pub(crate) fn wake_held(&mut self, now: Now, outputs: &mut Vec<Output>) {
         if self.held.is_empty() {
@@ -124,13 +131,18 @@ impl Shard {
         }
         let is_over = !self.holds_calls;
         let leads = self.state == State::Leading;
+        let mut held = std::mem::take(&mut self.held);
+        let is_replica = matches!(self.engine.availability, Availability::Replica { .. });
+        let readers: Vec<bool> = held.iter().map(|session| is_replica && self.reads_here(*session)).collect();
+        let mut readers = readers.into_iter();
         let (connections, freshness) = (&mut self.connections, &mut self.freshness);
-        self.held.retain(|session| {
+        held.retain(|session| {
+            let has_its_replica = readers.next() == Some(true);
             let Some(connection) = connections.get_mut(session) else { return false };
             let Hold::Waiting { until_ns } = connection.hold else { return false };
             let is_late = until_ns <= now.monotonic_ns;
             // A read that waits for a proof needs no primary here.
-            let is_over = is_over && (leads || !freshness.is_awaited_by(*session));
+            let is_over = (is_over || has_its_replica) && (leads || !freshness.is_awaited_by(*session));
             if is_over || is_late {
                 freshness.forget(*session);
                 connection.hold = if is_over { Hold::No } else { Hold::Over };
@@ -138,6 +150,7 @@ impl Shard {
             }
             !(is_over || is_late)
         });
+        self.held = held;
     }
 }
 

@@ -364,7 +364,7 @@ impl Shard {
             .connections
             .get(&id)
             .is_some_and(|connection| matches!(connection.hold, Hold::Waiting { .. }));
-        let is_served_here = self.freshness.is_awaited_by(id);
+        let is_served_here = self.freshness.is_awaited_by(id) || self.reads_here(id);
         if is_waiting && !is_served_here && self.is_led_elsewhere() { self.idle_profile(id) } else { None }
     }
 

@@ -4,6 +4,7 @@ use crate::common::cluster::Cluster;
 use ramkeep_engine::resp::Protocol;
 use ramkeep_engine::session::{Peer, SessionId};
 use ramkeep_log::NodeId;
+use ramkeep_shard::State;
 
 /// Three nodes that send sessions to the primary, which is the first of those given.
 fn cluster(seed: u64) -> (Cluster, NodeId, NodeId) {
@@ -121,4 +122,39 @@ fn a_deposed_primary_keeps_idle_sessions_and_ends_those_within_a_transaction() {
     cluster.ticks(20).unwrap();
     assert_eq!(cluster.node(old).ask(idle, "GET x"), "");
     assert!(leaves(&mut cluster, old, idle));
+}
+
+/// It saw time go back: answered by the primary while its replica, deposed before, read its data anew, and then again by the
+/// replica, which was not that far yet.
+#[test]
+fn whoever_reads_at_a_replica_waits_there_while_it_reads_its_data_anew() {
+    let (mut cluster, old, _) = cluster(6);
+    cluster.node(old).slow_rebuild = true;
+    let writer = cluster.node(old).open();
+    cluster.isolate(old);
+    cluster.node(old).say(writer, "SET x lost");
+    cluster.node(old).end_turn();
+    cluster.ticks(40).unwrap();
+    let next = cluster.primary().expect("the two others elect one");
+    let there = cluster.node(next).open();
+    cluster.node(next).say(there, "SET x kept");
+    cluster.node(next).end_turn();
+    cluster.ticks(4).unwrap();
+    cluster.cut.clear();
+    cluster.ticks(20).unwrap();
+    assert!(cluster.node(old).is(&State::Replaying), "it reads its data anew");
+    let reader = cluster.node(old).open();
+    assert_eq!(cluster.node(old).ask(reader, "READONLY"), "+OK\r\n");
+    let other = cluster.node(old).open();
+    for session in [reader, other] {
+        assert_eq!(cluster.node(old).ask(session, "GET x"), "", "nobody answers it here yet");
+    }
+    assert!(
+        cluster.node(old).shard.leaves(other).is_some(),
+        "who asked for nothing else is taken to the primary"
+    );
+    assert!(!leaves(&mut cluster, old, reader));
+    cluster.node(old).rebuild();
+    cluster.ticks(20).unwrap();
+    assert_eq!(cluster.node(old).hear(reader), "$4\r\nkept\r\n");
 }
