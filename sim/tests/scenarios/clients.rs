@@ -93,15 +93,12 @@ async fn talk(trio: Rc<Trio>, number: u64, seen: Rc<RefCell<Seen>>) {
             assert!(tag.contains(&format!("tag.{value}\r")), "{tag:?} is no answer to ECHO of {value}");
             let Ok(read) = client.hear().await else { break };
             assert!(!read.contains("tag"), "{read:?} is no answer to GET");
-            let mut seen = seen.borrow_mut();
-            seen.answered += 1;
+            seen.borrow_mut().answered += 1;
             if let Some(value) = read.split("\r\n").nth(1).filter(|_| read.starts_with('$')) {
-                seen.values.insert(value.to_owned());
+                seen.borrow_mut().values.insert(value.to_owned());
             }
-            let is_refused = set.starts_with('-');
-            drop(seen);
             pause_ms(count % 7).await;
-            if is_refused {
+            if set.starts_with('-') {
                 break;
             }
         }
