@@ -14,12 +14,9 @@ Without writes: the longest time between two acknowledgements of any writer arou
 """
 import argparse, asyncio, json, os, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 
+from common import encode
+
 ZONES = "abc"
-
-
-def encode(*words):
-    parts = [str(word).encode() for word in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
 def call(port, *words, timeout=5):
