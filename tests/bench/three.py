@@ -12,7 +12,7 @@ p50, p99 (µs) and err. The others write with threads of this script, or with re
 
 Without writes: the longest time between two acknowledgements of any writer around the event.
 """
-import argparse, asyncio, json, os, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, asyncio, json, os, selectors, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 
 from common import encode
 
@@ -27,8 +27,22 @@ def call(port, *words, timeout=5):
         return connection.recv(1 << 20).decode()
 
 
+def wait_until(holds, seconds=10):
+    end = time.time() + seconds
+    while time.time() < end:
+        try:
+            if holds():
+                return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    raise SystemExit("waited in vain")
+
+
 class Link:
-    """Passes bytes from `port` to `upstream`, each way later by `seconds`. Runs in a process of its own."""
+    """Passes bytes from `port` to `upstream`, each way later by `seconds`. Runs in a process of its own.
+
+    It waits by `select`, whose time-out counts microseconds: that of `epoll` is rounded up to whole milliseconds."""
 
     @staticmethod
     def serve(links, seconds):
@@ -76,7 +90,41 @@ class Link:
                 await loop.create_server(lambda upstream=upstream: Front(upstream), "127.0.0.1", port)
             await asyncio.Event().wait()
 
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
+            runner.run(run())
+
+    @staticmethod
+    def start(links, seconds):
+        code = f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r}); " \
+               f"import three; three.Link.serve({links!r}, {seconds!r})"
+        return subprocess.Popen([sys.executable, "-c", code])
+
+    @staticmethod
+    def there_and_back(port, seconds, times=2000):
+        """Milliseconds that a byte takes through a link to somebody who returns it at once: median and p99."""
+        with socket.create_server(("127.0.0.1", port + 1)) as listener:
+            link, taken = Link.start([(port, port + 1)], seconds), []
+            try:
+                wait_until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True)
+                listener.accept()[0].close()
+                with socket.create_connection(("127.0.0.1", port), 5) as near, listener.accept()[0] as far:
+                    for end in (near, far):
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    threading.Thread(target=Link.echo, args=(far,), daemon=True).start()
+                    for _ in range(times):
+                        begun = time.perf_counter()
+                        near.sendall(b"x")
+                        near.recv(1)
+                        taken.append((time.perf_counter() - begun) * 1e3)
+            finally:
+                link.kill()
+                link.wait()
+        return statistics.median(taken), quantile(taken, 0.99)
+
+    @staticmethod
+    def echo(connection):
+        while data := connection.recv(4096):
+            connection.sendall(data)
 
 
 class Trio:
@@ -96,9 +144,7 @@ class Trio:
                 file.write("\n".join(lines) + "\n")
         if apart:
             links = [(between(one, other), peer(other)) for one in ZONES for other in ZONES if one != other]
-            code = f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r}); " \
-                   f"import three; three.Link.serve({links!r}, {apart!r})"
-            self.link = subprocess.Popen([sys.executable, "-c", code])
+            self.link = Link.start(links, apart)
         for zone in ZONES:
             self.start(zone)
         self.primary()
@@ -377,6 +423,8 @@ class Bench:
         self.end(trio)
 
     def apart(self):
+        median, p99 = Link.there_and_back(self.options.port + 40, 0.001)
+        print(f"\nthe link itself, there and back: median {median:.2f} ms, p99 {p99:.2f} ms")
         trio = self.ours(apart=0.001)
         port = trio.client(trio.primary())
         small = [redis_benchmark(port, 50, 1, 60_000) for _ in range(self.options.rounds)]
