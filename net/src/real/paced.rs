@@ -25,10 +25,10 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Rests for twice as long as the work since `began` took.
+/// Rests for four times as long as the work since `began` took.
 #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn rest_after(began: Instant) {
-    std::thread::sleep((began.elapsed() * 2).min(REST_MAX));
+    std::thread::sleep((began.elapsed() * 4).min(REST_MAX));
 }
 
 /// How far a file's bytes have come that are written one after another.
@@ -65,7 +65,7 @@ impl Pace {
     }
 }
 
-/// Reads a file; before each read it rests for twice as long as the one before took, with what was done with its bytes.
+/// Reads a file; before each read it rests for four times as long as the one before took, with what was done with its bytes.
 #[derive(Debug)]
 pub struct Rested {
     file: File,
