@@ -5,8 +5,12 @@
 //!
 //! A connection begins here or, where another leads, there: with its first command, unless that one speaks of this very
 //! node ([`LOCAL`]). From then on it moves as long as nothing of it is under way: from here to the primary when its
-//! next call needs one, with the bytes of that call, which nobody has executed; and back when the primary is gone or
-//! READONLY asked for this node. It takes its [`Profile`] along: database, user, name, protocol, CLIENT settings.
+//! next call needs one, with the bytes of that call, which nobody has executed; and back when the primary is gone, when
+//! READONLY asked for this node, or when the next command speaks of this node. It takes its [`Profile`] along:
+//! database, user, name, protocol, CLIENT settings.
+//!
+//! What goes to the client waits here in a bounded buffer, and reading from it goes on meanwhile: a client may send all
+//! its calls before it reads a reply.
 //!
 //! Invariant: a byte that was sent to one primary is never sent to another. A connection with a call in flight, a
 //! transaction or a watch ends with its primary.
@@ -34,21 +38,26 @@ pub(crate) const IDLE: u8 = 3;
 /// From the primary: the connection ends for good.
 pub(crate) const END: u8 = 4;
 
-/// Commands about the node that the client connected to: as the first of a connection they keep it here.
+/// Commands about the node that the client connected to: they are executed here, wherever the connection is.
 const LOCAL: &[&str] = &[
     "readonly", "ramkeep", "info", "role", "config", "debug", "shutdown", "slowlog", "latency", "bgsave",
     "save", "lastsave",
 ];
-/// A first command longer than this is for the primary to refuse.
-const FIRST_BYTES_MAX: usize = 64;
+/// A command whose name does not end within so many bytes is for the primary to refuse.
+const NAME_BYTES_MAX: usize = 64;
 /// A first command is waited for no longer.
 const FIRST_TIME_MAX: Duration = Duration::from_secs(30);
+/// What may be about this node waits no longer for the word that nothing is under way: behind MULTI, a watch or a call
+/// that takes its time it goes to the primary with the rest.
+const HELD_TIME_MAX: Duration = Duration::from_millis(20);
+/// How often it is looked at meanwhile.
+const HELD_STEP: Duration = Duration::from_millis(2);
 /// How often a tunnel looks whether its primary still is the primary.
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two attempts to reach a primary.
 const RETRY: Duration = Duration::from_millis(20);
 const PIECE_BYTES: usize = 64 << 10;
-/// Bytes on the way to the primary above which no more are read from the client.
+/// Bytes on the way to one end above which no more are read from the other.
 const PENDING_BYTES_MAX: usize = 256 << 10;
 /// Either end says its first word within this.
 const FIRST_FRAME_TIME_MAX: Duration = Duration::from_secs(2);
@@ -127,12 +136,30 @@ async fn first_command(conn: &Conn, bytes: &mut Vec<u8>) -> io::Result<bool> {
         if conn.read(bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if let Some(name) = name_of_first(bytes) {
-            return Ok(LOCAL.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name)));
+        match front(bytes) {
+            Front::Local => return Ok(true),
+            Front::Other => return Ok(false),
+            Front::Open => {}
         }
-        if bytes.len() > FIRST_BYTES_MAX {
-            return Ok(false);
-        }
+    }
+}
+
+/// What stands at the front of a client's bytes, if a command begins there.
+#[derive(Debug, PartialEq, Eq)]
+enum Front {
+    /// One about this node.
+    Local,
+    Other,
+    /// Its name has not come yet.
+    Open,
+}
+
+fn front(bytes: &[u8]) -> Front {
+    let beginning = &bytes[..bytes.len().min(NAME_BYTES_MAX)];
+    match name_of_first(beginning) {
+        Some(name) if LOCAL.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name)) => Front::Local,
+        None if bytes.len() < NAME_BYTES_MAX => Front::Open,
+        _ => Front::Other,
     }
 }
 
@@ -187,17 +214,24 @@ async fn carry(
         session: &session,
         sent: 0,
         done: 0,
+        replies: Vec::new(),
+        held: Vec::new(),
+        held_until_ns: 0,
         profile: standing.profile,
         is_over: false,
     };
+    // It goes to the primary whatever it is: this node had it and could not execute it.
     tunnel.send(&standing.bytes);
     let outcome = tunnel.run().await;
-    let Tunnel { sent, done, profile, is_over, .. } = tunnel;
+    let Tunnel { sent, done, replies, held, profile, is_over, .. } = tunnel;
     session.close();
-    match outcome {
-        Ok(Why::ClientLeft) => Carried::Ended,
-        _ if is_over || sent != done => Carried::Ended,
-        _ => Carried::Back(Box::new(Standing { profile, ..Standing::default() })),
+    // What the primary has answered is the client's, also where the primary is gone.
+    if matches!(outcome, Ok(Why::ClientLeft)) || conn.write_all(&replies).await.is_err() {
+        return Carried::Ended;
+    }
+    match is_over || sent != done {
+        true => Carried::Ended,
+        false => Carried::Back(Box::new(Standing { profile, bytes: held, ..Standing::default() })),
     }
 }
 
@@ -234,6 +268,11 @@ struct Tunnel<'t> {
     /// Bytes of the client sent to the primary, and how many of them are done with.
     sent: u64,
     done: u64,
+    /// Bytes of the primary that the client has not taken.
+    replies: Vec<u8>,
+    /// Bytes of the client that may be about this node, and until when they wait.
+    held: Vec<u8>,
+    held_until_ns: u64,
     profile: Option<Profile>,
     /// The primary has ended it for good.
     is_over: bool,
@@ -244,6 +283,8 @@ enum Why {
     ClientLeft,
     /// The primary closed it, changed, or has it go home.
     PrimaryLeft,
+    /// What the client says next is about this node.
+    Local,
 }
 
 impl Tunnel<'_> {
@@ -260,31 +301,41 @@ impl Tunnel<'_> {
         let mut look_at_ns = 0;
         loop {
             let is_flushed = session.flush()?;
+            if self.give_client().is_err() {
+                return Ok(Why::ClientLeft);
+            }
+            let reads_client =
+                session.pending_bytes() < PENDING_BYTES_MAX && front(&self.held) == Front::Open;
+            let step = if self.held.is_empty() { LOOK } else { HELD_STEP };
             ramkeep_net::select! {
-                outcome = session.readable() => {
+                outcome = session.readable(), if self.replies.len() < PENDING_BYTES_MAX => {
                     outcome?;
                     let has_ended = match session.fill() {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
                         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
                         outcome => outcome.map(|_| false)?,
                     };
-                    self.take_frames().await?;
+                    self.take_frames()?;
                     if has_ended || self.is_over || self.goes_home() {
                         return Ok(Why::PrimaryLeft);
                     }
                 }
                 outcome = session.writable(), if !is_flushed => outcome?,
-                outcome = conn.readable(), if session.pending_bytes() < PENDING_BYTES_MAX => {
+                outcome = conn.writable(), if !self.replies.is_empty() => outcome?,
+                outcome = conn.readable(), if reads_client => {
                     outcome?;
                     buffer.clear();
                     match conn.try_read(&mut buffer) {
                         Ok(0) => return Ok(Why::ClientLeft),
-                        Ok(_) => self.send(&buffer),
+                        Ok(_) => self.take_in(&buffer),
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(_) => return Ok(Why::ClientLeft),
                     }
                 }
-                () = ramkeep_net::sleep(LOOK) => {}
+                () = ramkeep_net::sleep(step) => {}
+            }
+            if self.settle_held() {
+                return Ok(Why::Local);
             }
             let now_ns = self.node.clock.monotonic_ns();
             if now_ns >= look_at_ns {
@@ -296,11 +347,53 @@ impl Tunnel<'_> {
         }
     }
 
+    /// The client takes of its replies what it takes at once.
+    fn give_client(&mut self) -> io::Result<()> {
+        let mut given = 0;
+        while given < self.replies.len() {
+            match self.conn.try_write(&self.replies[given..]) {
+                Ok(count) => given += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.replies.drain(..given);
+        Ok(())
+    }
+
+    /// The client's next bytes go to the primary, unless they may be about this node.
+    fn take_in(&mut self, bytes: &[u8]) {
+        if self.held.is_empty() {
+            if front(bytes) == Front::Other {
+                return self.send(bytes);
+            }
+            self.held_until_ns = self.node.clock.monotonic_ns() + HELD_TIME_MAX.as_nanos() as u64;
+        }
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// Whether what is held is about this node and nothing else is under way; what is not to be held goes to the primary.
+    fn settle_held(&mut self) -> bool {
+        if self.held.is_empty() {
+            return false;
+        }
+        let goes_on = match front(&self.held) {
+            Front::Local if self.sent == self.done => return true,
+            Front::Local | Front::Open => self.node.clock.monotonic_ns() >= self.held_until_ns,
+            Front::Other => true,
+        };
+        if goes_on {
+            let held = std::mem::take(&mut self.held);
+            self.send(&held);
+        }
+        false
+    }
+
     /// Hands on what came from the primary.
-    async fn take_frames(&mut self) -> io::Result<()> {
+    fn take_frames(&mut self) -> io::Result<()> {
         while let Some(frame) = self.session.next_frame()? {
             match frame.kind {
-                DATA => self.conn.write_all(&frame.body).await?,
+                DATA => self.replies.extend_from_slice(&frame.body),
                 IDLE => {
                     let (count, rest) = frame.body.split_first_chunk().ok_or(io::ErrorKind::InvalidData)?;
                     self.done = u64::from_le_bytes(*count);
@@ -367,6 +460,20 @@ mod tests {
             (b"PIN", None),
         ] {
             assert_eq!(name_of_first(bytes), name, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn what_is_about_this_node_is_told_from_all_else_and_from_what_has_not_come() {
+        for (bytes, expected) in [
+            (&b"*2\r\n$6\r\nconfig\r\n$3\r\nGET\r\n"[..], Front::Local),
+            (b"ROLE\r\n", Front::Local),
+            (b"*2\r\n$3\r\nGET\r\n$4\r\ninfo\r\n", Front::Other),
+            (b"*1\r\n$4\r\nin", Front::Open),
+            (b"", Front::Open),
+            (&[b'x'; NAME_BYTES_MAX], Front::Other),
+        ] {
+            assert_eq!(front(bytes), expected, "{}", String::from_utf8_lossy(bytes));
         }
     }
 
