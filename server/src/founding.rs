@@ -9,7 +9,8 @@
 //! - a member that comes back with an empty directory finds a roster that names another one, and never votes under
 //!   its old id: it asks to be replaced (`joining`);
 //! - a member that was slow to start is named by the directory it already had, and joins;
-//! - two rosters cannot both have served: the second needs every member's word that it knows no first.
+//! - two rosters cannot both have served: the second needs every member's word that it knows no first. A node that has not
+//!   looked yet gives no such word.
 //!
 //! Invariant: nothing is voted, acknowledged or served before the roster is on this disk and names this directory.
 
@@ -62,9 +63,13 @@ pub struct Me<'a> {
     pub is_blank: bool,
 }
 
-/// What a node answers: its roster, or nothing.
-pub(crate) fn answer(peers: &Peers) -> Vec<u8> {
-    peers.roster().map_or(Vec::new(), |roster| roster.encode())
+/// What a node answers: its roster, or an empty one. None: it has not looked yet, and nobody may take its word for there
+/// being no cluster.
+pub(crate) fn answer(peers: &Peers) -> Option<Vec<u8>> {
+    match peers.roster() {
+        Some(roster) => Some(roster.encode()),
+        None => peers.is_unfounded().then(Vec::new),
+    }
 }
 
 impl Me<'_> {
@@ -118,6 +123,7 @@ pub(crate) async fn found(
         me.check(&roster)?;
         return Ok(Found::Founder(roster));
     }
+    peers.set_unfounded();
     let mut told_ns = clock.monotonic_ns();
     loop {
         let mut founders = vec![Founder { member: me.member, directory: me.directory }];

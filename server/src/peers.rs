@@ -91,6 +91,8 @@ pub struct Peers {
     /// None before the cluster is founded.
     lanes: RefCell<BTreeMap<u32, Lanes>>,
     roster: RefCell<Option<Roster>>,
+    /// It has looked: its directory holds no roster, and nothing else that a cluster has left there.
+    is_unfounded: Cell<bool>,
     /// Who the members are, as far as the log here says.
     membership: RefCell<Option<Membership>>,
     /// Who they are, as the primary told last.
@@ -151,6 +153,7 @@ impl Peers {
             me: Cell::new(me),
             lanes: RefCell::default(),
             roster: RefCell::default(),
+            is_unfounded: Cell::default(),
             membership: RefCell::default(),
             told: RefCell::default(),
             is_applying: Cell::default(),
@@ -262,6 +265,15 @@ impl Peers {
     pub(crate) fn is_voter(&self, number: u32) -> bool {
         let known = self.membership.borrow();
         known.as_ref().is_none_or(|known| known.voters().iter().any(|voter| voter.node() == number))
+    }
+
+    /// This node has no roster, and says so to whoever asks.
+    pub(crate) fn set_unfounded(&self) {
+        self.is_unfounded.set(true);
+    }
+
+    pub(crate) fn is_unfounded(&self) -> bool {
+        self.is_unfounded.get()
     }
 
     /// This node asks to become a member, or does not any more.
@@ -693,7 +705,10 @@ async fn answer(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::Re
             outcome => outcome?,
         };
         let body = match frame.kind {
-            founding::QUESTION => founding::answer(peers),
+            founding::QUESTION => match founding::answer(peers) {
+                Some(answer) => answer,
+                None => return Ok(()),
+            },
             joining::QUESTION => joining::answer(node, peers, session.remote(), &frame.body).await,
             joining::FORWARDED => joining::answer_forwarded(node, &frame.body),
             joining::WAITING => vec![u8::from(peers.is_applying())],
