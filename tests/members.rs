@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -192,4 +193,114 @@ fn members_are_added_replaced_and_removed_under_load_and_nothing_acknowledged_is
             assert_eq!(found.as_deref(), Some(key.as_str()), "an acknowledged write is gone");
         }
     }
+}
+
+/// Writes so many keys through a node that serves; all are acknowledged.
+fn write_some(cluster: &Cluster, name: &str, count: usize) -> Vec<String> {
+    cluster.wait("somebody serves", || cluster.primary().is_some());
+    let mut client = Client::connect(cluster.address(0)).expect("a running server accepts connections");
+    let keys: Vec<String> = (0..count).map(|number| format!("{name}:{number}")).collect();
+    for key in &keys {
+        assert_eq!(client.call(&["SET", key, key]).expect("an answer").text().as_deref(), Some("OK"));
+    }
+    keys
+}
+
+/// The incarnation under which the node votes, while no change is under way.
+fn votes_as(cluster: &Cluster, name: &str) -> Option<u64> {
+    let port = cluster.address(0).port().to_string();
+    let output = cluster.run(&["member", "list", "--json", "--port", &port]);
+    let listed: Json = serde_json::from_slice(&output.stdout).ok()?;
+    let is_settled = listed["is_changing"] == false && listed["primary"].is_string();
+    let member = listed["members"].as_array()?.iter().find(|member| member["node"] == name)?.clone();
+    (is_settled && member["standing"] == "voter" && member["is_heard"] == true)
+        .then(|| member["incarnation"].as_u64())?
+}
+
+fn quarantines(data: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data).expect("a data directory").map(|entry| entry.expect("an entry").path());
+    entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("quarantine-")))
+        .collect()
+}
+
+/// Turns a bit of an entry in the middle of the log; done twice it is as before.
+fn flip(data: &Path) {
+    let mut segments: Vec<PathBuf> = fs::read_dir(data)
+        .expect("a data directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log-")))
+        .collect();
+    segments.sort();
+    let mut bytes = fs::read(&segments[0]).expect("a segment");
+    let end = bytes.iter().rposition(|byte| *byte & 0xef != 0).expect("something was written");
+    let at = (end / 2..end).find(|at| bytes[*at] & 0xef != 0).expect("something was written");
+    bytes[at] ^= 0x10;
+    fs::write(&segments[0], bytes).expect("a segment");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder of the test");
+    for entry in fs::read_dir(from).expect("a data directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+        }
+    }
+}
+
+/// Starts a node of `ramkeep dev` and does not wait for it.
+fn start_without_waiting(cluster: &Cluster, name: &str) -> Child {
+    let file = cluster.data(name).with_extension("conf");
+    let log = File::options().append(true).open(file.with_extension("log")).expect("its log");
+    let mut command = Command::new(Program::under_test().path);
+    command.arg(file).stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
+    command.spawn().expect("the program starts")
+}
+
+#[test]
+fn damaged_and_outdated_directories_are_set_aside_and_two_of_three_wait() {
+    let cluster = Cluster::start();
+    let mut keys = write_some(&cluster, "first", 300);
+    cluster.dev(&["kill", "c"]);
+    let image = cluster.data("image");
+    copy(&cluster.data("c"), &image);
+    flip(&cluster.data("c"));
+    cluster.dev(&["start", "c"]);
+    cluster.wait("c votes under a new id", || votes_as(&cluster, "c") == Some(2));
+    assert_eq!(quarantines(&cluster.data("c")).len(), 1);
+    keys.extend(write_some(&cluster, "second", 100));
+
+    // The directory that it had before it was replaced.
+    cluster.dev(&["kill", "c"]);
+    fs::remove_dir_all(cluster.data("c")).expect("the node's data");
+    fs::rename(&image, cluster.data("c")).expect("the image");
+    cluster.dev(&["start", "c"]);
+    cluster.wait("c votes under the next id", || votes_as(&cluster, "c") == Some(3));
+    assert_eq!(quarantines(&cluster.data("c")).len(), 1);
+    keys.extend(write_some(&cluster, "third", 100));
+
+    // Two of three: nobody is admitted, so nothing is moved.
+    for zone in ["b", "c"] {
+        cluster.dev(&["kill", zone]);
+        flip(&cluster.data(zone));
+    }
+    let mut damaged = ["b", "c"].map(|zone| start_without_waiting(&cluster, zone));
+    thread::sleep(Duration::from_secs(4));
+    assert_eq!(cluster.primary(), None);
+    assert_eq!(quarantines(&cluster.data("b")).len() + quarantines(&cluster.data("c")).len(), 1);
+    // One of them is repaired by hand: the other is replaced.
+    damaged[1].kill().expect("it runs");
+    damaged[1].wait().expect("a child of ours can be waited for");
+    flip(&cluster.data("c"));
+    cluster.dev(&["start", "c"]);
+    cluster.wait("b votes under a new id", || votes_as(&cluster, "b") == Some(2));
+    assert_eq!(quarantines(&cluster.data("b")).len(), 1);
+    let mut client = Client::connect(cluster.address(1)).expect("a running server accepts connections");
+    for key in &keys {
+        let found = client.call(&["GET", key]).expect("an answer").text();
+        assert_eq!(found.as_deref(), Some(key.as_str()), "an acknowledged write is gone");
+    }
+    damaged[0].kill().expect("it runs");
+    damaged[0].wait().expect("a child of ours can be waited for");
 }

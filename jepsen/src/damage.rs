@@ -145,6 +145,19 @@ pub fn bytes(folder: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// Removes what the node has set aside, as an operator would; says how many folders that were.
+pub fn remove_set_aside(folder: &Path) -> io::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() && name(&path).starts_with("quarantine-") {
+            remove(&path)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
 /// Removes a folder, if it is there.
 pub fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {

@@ -45,6 +45,13 @@ pub trait Disk {
     /// Makes all renames and removals so far durable.
     fn sync_dir(&self) -> LocalFuture<'static, io::Result<()>>;
 
+    /// Moves finished files into a folder of the directory, which is made if there is none. After a crash each of them is
+    /// in the one place or the other. What is in folders is never listed, changed or removed.
+    fn set_aside(&self, folder: &str, names: Vec<String>) -> LocalFuture<'static, io::Result<()>>;
+
+    /// Names of the folders that hold something set aside, sorted.
+    fn folders(&self) -> LocalFuture<'static, io::Result<Vec<String>>>;
+
     /// The whole content of a small file.
     fn read_file(&self, name: &str) -> LocalFuture<'static, io::Result<Vec<u8>>>;
 

@@ -10,7 +10,7 @@
 //!   its old id: it asks to be replaced (`joining`);
 //! - a member that was slow to start is named by the directory it already had, and joins;
 //! - two rosters cannot both have served: the second needs every member's word that it knows no first. A node that has not
-//!   looked yet gives no such word.
+//!   looked yet, or whose data are damaged, gives no such word.
 //!
 //! Invariant: nothing is voted, acknowledged or served before the roster is on this disk and names this directory.
 
@@ -63,8 +63,8 @@ pub struct Me<'a> {
     pub is_blank: bool,
 }
 
-/// What a node answers: its roster, or an empty one. None: it has not looked yet, and nobody may take its word for there
-/// being no cluster.
+/// What a node answers: its roster, or an empty one. None: it does not know yet, or asks to be replaced, and nobody may
+/// take its word for there being no cluster.
 pub(crate) fn answer(peers: &Peers) -> Option<Vec<u8>> {
     match peers.roster() {
         Some(roster) => Some(roster.encode()),
@@ -100,6 +100,25 @@ impl Me<'_> {
     fn is_founder(&self) -> bool {
         let first = self.settings.members.iter().map(|member| &member.name).min();
         !self.settings.join_cluster && first == Some(&self.settings.node_name)
+    }
+}
+
+/// Waits until another node gives the roster of the cluster; this one takes part under another id than its old one.
+pub(crate) async fn told(settings: &Settings, peers: &Peers, clock: &Clock) -> Roster {
+    let mut told_ns = 0;
+    loop {
+        for member in peers.book().iter().filter(|member| member.name != settings.node_name) {
+            if let Ok(answer) = peers.ask(member.number(), QUESTION, &[]).await
+                && let Ok(roster) = Roster::decode(&answer.body)
+            {
+                return roster;
+            }
+        }
+        if told_ns == 0 || clock.monotonic_ns().saturating_sub(told_ns) >= TOLD_NS {
+            told_ns = clock.monotonic_ns();
+            tracing::info!("waiting for a node that takes part in the cluster");
+        }
+        clock.sleep(ROUND).await;
     }
 }
 

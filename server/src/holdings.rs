@@ -68,6 +68,16 @@ impl Holdings {
         self.0.verified.borrow_mut().remove(&position);
     }
 
+    /// None of them is here any more.
+    pub fn clear(&self) {
+        self.0.verified.borrow_mut().clear();
+    }
+
+    /// Whether any is being made or fetched.
+    pub fn are_claimed(&self) -> bool {
+        !self.0.claimed.borrow().is_empty()
+    }
+
     pub fn newest(&self) -> Option<VerifiedSnapshot> {
         self.0.verified.borrow().values().next_back().cloned()
     }

@@ -97,7 +97,7 @@ fn decide(node: &Rc<Node>, newcomer: &Newcomer) -> Vec<u8> {
     }
 }
 
-/// Asks until this node is a member. Gives the roster that it takes part with.
+/// Asks until a node with an empty directory is a member. Gives its id, and the roster that it takes part with.
 pub(crate) async fn join(
     me: Me<'_>,
     peers: &Peers,
@@ -114,12 +114,23 @@ pub(crate) async fn join(
              votes again once it holds what the others hold"
         );
     }
-    peers.set_applying(true);
-    let id = ask_all(me.settings, peers, clock).await;
-    peers.set_applying(false);
+    let id = ask(me.settings, peers, clock).await;
     if id != me.member {
         disk.remove(IDENTITY_FILE).await?;
         disk.sync_dir().await?;
+    }
+    Ok((id, settle(me, disk, layout, id, founded).await?))
+}
+
+/// Writes down what the node is from now on. The directory holds no identity, or this one.
+pub(crate) async fn settle(
+    me: Me<'_>,
+    disk: &dyn Disk,
+    layout: &Layout,
+    id: NodeId,
+    founded: Roster,
+) -> Result<Roster, FoundingError> {
+    if disk.list().await?.iter().all(|name| name != IDENTITY_FILE) {
         let Layout { directory, cluster, sector_bytes, segment_bytes, .. } = *layout;
         let identity = Identity { directory, cluster, member: id, sector_bytes, segment_bytes };
         disk.write_file_atomic(VOTE_FILE, HardState::new_file(layout, id)).await?;
@@ -131,7 +142,15 @@ pub(crate) async fn join(
     let roster = Roster::new(me.cluster, founders);
     disk.write_file_atomic(ROSTER_FILE, roster.encode()).await?;
     tracing::info!(incarnation = id.incarnation(), "a member again; what the others hold is fetched");
-    Ok((id, roster))
+    Ok(roster)
+}
+
+/// Asks until this node is a member, under whatever directory it shows; gives its id.
+pub(crate) async fn ask(settings: &Settings, peers: &Peers, clock: &Clock) -> NodeId {
+    peers.set_applying(true);
+    let id = ask_all(settings, peers, clock).await;
+    peers.set_applying(false);
+    id
 }
 
 async fn ask_all(settings: &Settings, peers: &Peers, clock: &Clock) -> NodeId {

@@ -21,6 +21,7 @@ pub mod options;
 pub mod peers;
 pub mod point;
 mod profile;
+mod quarantine;
 pub mod roster;
 mod round;
 pub mod snapshot;

@@ -38,8 +38,9 @@ struct Segment {
 
 pub struct LogDriver {
     disk: Rc<dyn Disk>,
-    layout: Layout,
-    vote: RefCell<Rc<dyn LogFile>>,
+    layout: Cell<Layout>,
+    /// None: there is none yet that could be used.
+    vote: RefCell<Option<Rc<dyn LogFile>>>,
     /// Segments made by this process: the ones it may write.
     open: RefCell<BTreeMap<u64, Segment>>,
     /// Bytes of the segments found at the start.
@@ -70,12 +71,12 @@ impl LogDriver {
     pub fn new(
         disk: Rc<dyn Disk>,
         layout: Layout,
-        vote: Rc<dyn LogFile>,
+        vote: Option<Rc<dyn LogFile>>,
         found: &[SegmentFile],
     ) -> LogDriver {
         LogDriver {
             disk,
-            layout,
+            layout: Cell::new(layout),
             vote: RefCell::new(vote),
             open: RefCell::default(),
             found: RefCell::new(found.iter().map(|file| (file.segment, file.bytes)).collect()),
@@ -90,8 +91,8 @@ impl LogDriver {
         &self.disk
     }
 
-    pub(crate) fn layout(&self) -> &Layout {
-        &self.layout
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout.get()
     }
 
     /// Does what the replica asked for, or starts it.
@@ -176,8 +177,8 @@ impl LogDriver {
     }
 
     fn save(&self, node: &Rc<Node>, generation: u64, slot: usize, bytes: Vec<u8>) {
-        let offset = slot as u64 * u64::from(self.layout.sector_bytes);
-        let write = self.vote.borrow().write_at(offset, bytes);
+        let offset = slot as u64 * u64::from(self.layout().sector_bytes);
+        let write = self.vote.borrow().as_ref().expect("a replica has a vote file").write_at(offset, bytes);
         let (node, operation) = (Rc::clone(node), Operation::begin(node));
         self.saves_in_flight.set(self.saves_in_flight.get() + 1);
         node.host.point(point::VOTE_ISSUED);
@@ -283,7 +284,14 @@ impl LogDriver {
 
     /// The directory has another vote file.
     pub(crate) fn set_vote(&self, vote: Rc<dyn LogFile>) {
-        *self.vote.borrow_mut() = vote;
+        *self.vote.borrow_mut() = Some(vote);
+    }
+
+    /// The directory is another one now, and empty: what was in it was set aside.
+    pub(crate) fn begin_anew(&self, layout: Layout) {
+        self.layout.set(layout);
+        self.open.borrow_mut().clear();
+        self.found.borrow_mut().clear();
     }
 
     /// The replica starts anew: what this process made is found now as a start would find it.

@@ -14,6 +14,7 @@ use crate::listeners::Doors;
 use crate::log_driver::LogDriver;
 use crate::peers::Peers;
 use crate::point;
+use crate::quarantine;
 use crate::round::Round;
 use hashbrown::HashMap;
 use ramkeep_engine::Action;
@@ -21,7 +22,7 @@ use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
 use ramkeep_log::{Replica, Written};
 use ramkeep_net::{Clock, Host, Notify, Signal};
-use ramkeep_shard::{FenceCause, Output, Shard};
+use ramkeep_shard::{Fence, FenceCause, Output, Shard, State};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -63,7 +64,9 @@ pub struct Node {
     pub(crate) is_rebuild_due: Cell<bool>,
     /// A snapshot of another member stands where the replica should start anew from.
     pub(crate) is_anew_due: Cell<bool>,
-    /// One of the two.
+    /// The data here are to be set aside, and fetched anew under another id: why.
+    pub(crate) rejoin_due: RefCell<Option<String>>,
+    /// One of the three.
     pub(crate) reading_wanted: Notify,
     pub(crate) offers: Offers,
     pub(crate) snapshot_wanted: Notify,
@@ -98,6 +101,7 @@ impl Node {
             is_carrying_out: Cell::new(false),
             is_rebuild_due: Cell::new(false),
             is_anew_due: Cell::new(false),
+            rejoin_due: RefCell::default(),
             reading_wanted: Notify::new(),
             offers: Offers::default(),
             snapshot_wanted: Notify::new(),
@@ -239,21 +243,7 @@ impl Node {
                     }
                 }
                 Output::Diverged(found) => comparison::tell(self, &found),
-                Output::Fenced(fence) => {
-                    self.is_fenced.set(true);
-                    self.fenced.notify_one();
-                    match fence.cause {
-                        FenceCause::Log => {
-                            tracing::error!(why = %fence, "this node serves nothing until it is restarted")
-                        }
-                        FenceCause::Differs => {
-                            tracing::error!(why = %fence, "this node serves nothing any more")
-                        }
-                        FenceCause::Expelled => {
-                            tracing::error!(why = %fence, "this node serves nothing: it is no member")
-                        }
-                    }
-                }
+                Output::Fenced(fence) => self.fenced_off(&fence),
             }
         }
         self.is_carrying_out.set(false);
@@ -261,6 +251,36 @@ impl Node {
             peers.flush();
             self.host.point(point::MESSAGES_SENT);
         }
+    }
+
+    /// What a new directory helps against is asked for; else the node waits for its restart.
+    fn fenced_off(&self, fence: &Fence) {
+        let may_ask =
+            self.peers().is_some() && quarantine::is_allowed(self.shard.borrow().engine.config.settings());
+        if may_ask && fence.cause != FenceCause::Log {
+            tracing::error!(why = %fence, "this node serves nothing, and asks to be replaced");
+            *self.rejoin_due.borrow_mut() = Some(fence.why.clone());
+            self.reading_wanted.notify_one();
+        } else {
+            tracing::error!(why = %fence, "this node serves nothing until it is restarted");
+            self.give_up();
+        }
+    }
+
+    /// Only a restart may help.
+    pub(crate) fn give_up(&self) {
+        self.is_fenced.set(true);
+        self.fenced.notify_one();
+    }
+
+    /// It is a member again, over another directory.
+    pub(crate) fn rejoined(&self) {
+        self.is_turned_away.set(false);
+    }
+
+    /// Nothing is acknowledged, voted or served here, for now or until a restart.
+    pub(crate) fn is_behind_fence(&self) -> bool {
+        self.is_fenced.get() || matches!(self.shard.borrow().state(), State::Fenced(_))
     }
 
     fn act(self: &Rc<Node>, action: Action) {
@@ -348,12 +368,13 @@ impl Node {
 
     /// A node that was replaced or removed serves nothing: what it holds may be old.
     fn look_whether_turned_away(self: &Rc<Node>) {
-        if self.is_turned_away() || !self.peers().is_some_and(|peers| peers.is_turned_away()) {
+        let takes_part = self.shard.borrow().replica().is_some();
+        if self.is_turned_away() || !takes_part || !self.peers().is_some_and(|peers| peers.is_turned_away()) {
             return;
         }
         self.is_turned_away.set(true);
-        self.with_shard(|shard, _, outputs| {
-            shard.expel("the other nodes say that it was replaced or removed".to_owned(), outputs);
+        self.with_shard(|shard, now, outputs| {
+            shard.expel("the other nodes say that it was replaced or removed".to_owned(), now, outputs);
         });
     }
 

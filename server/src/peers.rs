@@ -203,6 +203,17 @@ impl Peers {
         self.credentials.borrow_mut().member = me.0;
     }
 
+    /// This node is none that the others know from now on: it asks under this id and directory. Nothing goes out under the
+    /// old ones any more.
+    pub(crate) fn leave(&self, me: NodeId, directory: Uuid) {
+        self.end();
+        self.lanes.borrow_mut().clear();
+        self.roster.borrow_mut().take();
+        self.is_unfounded.set(false);
+        self.rename(me);
+        self.credentials.borrow_mut().directory = directory.0;
+    }
+
     /// The log says who the members are. Whoever is none any more is let go.
     pub(crate) fn know(self: &Rc<Self>, members: &Membership) {
         *self.membership.borrow_mut() = Some(members.clone());
@@ -650,7 +661,7 @@ async fn receive(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::R
                 MOMENT => moment_told(node, &frame.body)?,
                 DIGEST => {
                     if let Some(digest) = comparison::decode(&frame.body) {
-                        node.with_shard(|shard, _, outputs| shard.digest_told(from, digest, outputs));
+                        node.with_shard(|shard, now, outputs| shard.digest_told(from, digest, now, outputs));
                     }
                 }
                 MEMBERS => {

@@ -190,9 +190,18 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
     let node = start::build(&host, &directory, options).await.map_err(|error| error.to_string())?;
     let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::local_address).collect();
     start::spawn_tasks(&node, &directory, listeners);
-    start::connect(&node, &directory).await.map_err(|error| error.to_string())?;
-    let report =
-        start::recover(&node, &directory, Default::default()).await.map_err(|error| error.to_string())?;
+    let starting = async {
+        start::connect(&node, &directory).await?;
+        start::recover(&node, &directory, Default::default()).await
+    };
+    // It may wait for the other nodes for as long as they are away.
+    let report = ramkeep_net::select! {
+        signal = signals.next() => {
+            tracing::info!(?signal, "stopping before it took part");
+            return Ok(());
+        }
+        started = starting => started.map_err(|error| error.to_string())?,
+    };
     tell_report(&report);
     let shown = banner::Facts {
         version: VERSION,

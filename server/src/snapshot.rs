@@ -52,7 +52,7 @@ pub fn place_of(layout: &Layout) -> Place {
 /// Makes a snapshot whenever the shard wants one.
 pub async fn make_when_wanted(node: Rc<Node>) {
     let disk = Rc::clone(node.log.disk());
-    let place = place_of(node.log.layout());
+    let place = place_of(&node.log.layout());
     loop {
         node.snapshot_wanted.notified().await;
         let head = loop {

@@ -12,21 +12,22 @@ use crate::log_driver::{LogDriver, VOTE_FILE, segment_name, segment_number};
 use crate::node::Node;
 use crate::peers::{self, Peers};
 use crate::point;
-use crate::roster::{self, ROSTER_FILE, Roster, cluster_uuid};
+use crate::quarantine;
+use crate::roster::{self, ROSTER_FILE, Roster, RosterError, cluster_uuid};
 use crate::snapshot;
 use crate::transfer;
 use crate::tunnel;
 use ramkeep_engine::config::{self, Config, Settings};
 use ramkeep_engine::{Engine, NodeFacts, ShardRole};
 use ramkeep_log::{
-    HardState, HardStateError, Identity, IdentityError, Layout, Member, Membership, MembershipError, Mutants,
-    NodeId, Position, Recovered, Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica, Report,
-    SegmentFile, ShardId, Uuid,
+    FOUNDER, HardState, HardStateError, Identity, IdentityError, Layout, Member, Membership, MembershipError,
+    Mutants, NodeId, Position, Recovered, Recovery, RecoveryError, RecoveryOptions, RecoveryStep, Replica,
+    Report, SegmentError, SegmentFile, ShardId, Uuid,
 };
 use ramkeep_net::{Disk, Host, Listener};
 use ramkeep_shard::{ReplayError, Shard};
 use rand_core::RngCore;
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,6 +64,13 @@ pub struct Options {
     pub writes_beside_readers: u32,
 }
 
+impl Options {
+    /// Bytes of a sector and of a segment, in a directory that is made.
+    fn sizes(&self) -> (u32, u64) {
+        (self.sector_bytes, self.segment_bytes.unwrap_or(self.config.settings().segment_size_bytes))
+    }
+}
+
 /// Why a node does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -71,7 +79,7 @@ pub enum StartError {
     #[error("identity of the data directory: {0}")]
     Identity(#[from] IdentityError),
     #[error(
-        "the data directory holds a log but no {0} file: it may have been copied in part. Nothing was changed"
+        "the data directory holds earlier data but no {0} file: it may have been copied in part. Nothing was changed"
     )]
     Incomplete(&'static str),
     #[error("vote file: {0}")]
@@ -82,23 +90,64 @@ pub enum StartError {
     Replay(#[from] ReplayError),
     #[error("the data directory belongs to {0}")]
     Foreign(String),
+    /// Nobody else holds what it holds.
+    #[error("the data directory belongs to a node that was alone")]
+    WasAlone,
     #[error("the port for other nodes cannot be opened: {0}")]
     PeerPort(#[source] io::Error),
     #[error(transparent)]
     Founding(#[from] FoundingError),
     #[error("the snapshot's members: {0}")]
     Members(#[from] MembershipError),
+    #[error(
+        "the data cannot be gone on with ({why}), and as many earlier ones stand aside as may be kept: {folders}. Delete \
+         in the data directory what is not needed any more"
+    )]
+    Quarantines { why: String, folders: String },
     #[error("segment-size-bytes: this size cannot be used with the largest entry of 4 MiB")]
     SegmentSize,
+}
+
+impl StartError {
+    /// Whether it is about what the directory holds: damaged, incomplete, somebody else's. What a newer program wrote, a
+    /// disk that fails and a wrong configuration are none of that.
+    fn is_about_data(&self) -> bool {
+        match self {
+            StartError::Incomplete(_) | StartError::Foreign(_) => true,
+            StartError::Identity(error) => *error == IdentityError::Damaged,
+            StartError::Vote(error) => !matches!(error, HardStateError::Version { .. }),
+            StartError::Log(error) => match error {
+                RecoveryError::Foreign { error, .. } => !matches!(error, SegmentError::Version { .. }),
+                RecoveryError::Members { error, .. } => *error == MembershipError::Senseless,
+                RecoveryError::Layout => false,
+                _ => true,
+            },
+            StartError::Founding(error) => match error {
+                FoundingError::Roster(error) => *error == RosterError::Damaged,
+                FoundingError::OtherDirectory { .. } => true,
+                _ => false,
+            },
+            StartError::Members(error) => *error == MembershipError::Senseless,
+            // The log is whole, and this program does not understand it.
+            StartError::Replay(_) => false,
+            StartError::WasAlone
+            | StartError::Directory(_)
+            | StartError::PeerPort(_)
+            | StartError::Quarantines { .. }
+            | StartError::SegmentSize => false,
+        }
+    }
 }
 
 /// An opened data directory.
 pub struct Directory {
     disk: Rc<dyn Disk>,
-    layout: Layout,
+    layout: Cell<Layout>,
     member: Cell<NodeId>,
     /// All founding members, once known; none for a node alone.
-    roster: OnceCell<Roster>,
+    roster: RefCell<Option<Roster>>,
+    /// Why what it holds is not to be read: the node asks to be replaced.
+    spoilt: Option<String>,
     /// This start made it.
     pub is_new: bool,
     pub log_bytes: u64,
@@ -123,29 +172,23 @@ pub async fn open_on(disk: Rc<dyn Disk>, host: &Host, options: &Options) -> Resu
             segments.push(SegmentFile { segment, bytes: file.len().map_err(StartError::Directory)? });
         }
     }
-    let has = |name: &str| names.iter().any(|other| other == name);
-    let is_new = !has(IDENTITY_FILE);
-    if is_new && !segments.is_empty() {
-        return Err(StartError::Incomplete(IDENTITY_FILE));
-    }
-    let identity = if is_new {
-        make_identity(host, options, &*disk).await?
-    } else {
-        Identity::decode(&disk.read_file(IDENTITY_FILE).await.map_err(StartError::Directory)?)?
-    };
-    if !is_new && !has(VOTE_FILE) {
-        return Err(StartError::Incomplete(VOTE_FILE));
-    }
-    check_owner(&identity, options)?;
-    let is_cluster = !options.config.settings().members.is_empty();
-    if is_cluster && !segments.is_empty() && !has(ROSTER_FILE) {
-        return Err(StartError::Incomplete(ROSTER_FILE));
-    }
     let log_bytes = segments.iter().map(|segment| segment.bytes).sum();
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let is_new = !has(IDENTITY_FILE) && segments.is_empty();
+    let settings = options.config.settings();
+    let (identity, spoilt) = match identity_of(host, options, &*disk, &names, !segments.is_empty()).await {
+        Ok(identity) => (identity, None),
+        // Nothing of it is written.
+        Err(error) if error.is_about_data() && quarantine::is_allowed(settings) => {
+            (draw_identity(host, settings, options.sizes()), Some(error.to_string()))
+        }
+        Err(error) => return Err(error),
+    };
     Ok(Directory {
-        layout: identity.layout(SHARD),
+        layout: Cell::new(identity.layout(SHARD)),
         member: Cell::new(identity.member),
-        roster: OnceCell::new(),
+        roster: RefCell::default(),
+        spoilt,
         disk,
         is_new,
         log_bytes,
@@ -153,6 +196,60 @@ pub async fn open_on(disk: Rc<dyn Disk>, host: &Host, options: &Options) -> Resu
         kept_bytes_max: options.kept_bytes_max,
         mutants: options.mutants,
     })
+}
+
+/// Whose directory it is; a new one is made this node's.
+async fn identity_of(
+    host: &Host,
+    options: &Options,
+    disk: &dyn Disk,
+    names: &[String],
+    has_log: bool,
+) -> Result<Identity, StartError> {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let is_cluster = !options.config.settings().members.is_empty();
+    if !has(IDENTITY_FILE) {
+        // A member founds nothing and fetches nothing before it has an identity.
+        let was_member = has(ROSTER_FILE) || names.iter().any(|name| snapshot::position_of(name).is_some());
+        return match has_log || is_cluster && was_member {
+            true => Err(StartError::Incomplete(IDENTITY_FILE)),
+            false => make_identity(host, options, disk).await,
+        };
+    }
+    let identity = Identity::decode(&disk.read_file(IDENTITY_FILE).await.map_err(StartError::Directory)?)?;
+    if !has(VOTE_FILE) {
+        return Err(StartError::Incomplete(VOTE_FILE));
+    }
+    check_owner(&identity, options)?;
+    if is_cluster && has_log && !has(ROSTER_FILE) {
+        return Err(StartError::Incomplete(ROSTER_FILE));
+    }
+    Ok(identity)
+}
+
+impl Directory {
+    pub(crate) fn disk(&self) -> &Rc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout.get()
+    }
+
+    /// It is another one now, which the node takes part with under this id.
+    pub(crate) async fn become_new(
+        &self,
+        node: &Node,
+        layout: Layout,
+        id: NodeId,
+        roster: Roster,
+    ) -> Result<(), StartError> {
+        self.layout.set(layout);
+        self.member.set(id);
+        self.roster.replace(Some(roster));
+        node.log.set_vote(self.disk.open(VOTE_FILE).await.map_err(StartError::Directory)?);
+        Ok(())
+    }
 }
 
 /// Whether the directory is this node's, in this cluster.
@@ -164,7 +261,7 @@ fn check_owner(identity: &Identity, options: &Options) -> Result<(), StartError>
             Err(StartError::Foreign("a member of a cluster, and there are no 'member' lines".into()))
         }
         None => Ok(()),
-        Some(_) if number == ALONE => Err(StartError::Foreign("a node that was alone".into())),
+        Some(_) if number == ALONE => Err(StartError::WasAlone),
         Some(me) if number != me.number() => {
             let owner = roster::by_number(settings, number).map_or("of another name", |member| &member.name);
             Err(StartError::Foreign(format!("member {owner}")))
@@ -176,27 +273,41 @@ fn check_owner(identity: &Identity, options: &Options) -> Result<(), StartError>
     }
 }
 
-/// Makes vote file and identity, in this order: without its identity a directory is new.
-async fn make_identity(host: &Host, options: &Options, disk: &dyn Disk) -> Result<Identity, StartError> {
+/// The identity of a directory that does not exist yet.
+pub(crate) fn draw_identity(
+    host: &Host,
+    settings: &Settings,
+    (sector_bytes, segment_bytes): (u32, u64),
+) -> Identity {
     let mut random = host.rng("identity");
     let mut uuid = || {
         let mut bytes = [0; 16];
         random.fill_bytes(&mut bytes);
         Uuid(bytes)
     };
-    let settings = options.config.settings();
     let me = roster::own(settings);
-    let identity = Identity {
+    Identity {
         directory: uuid(),
         cluster: me.map_or_else(&mut uuid, |_| cluster_uuid(&settings.cluster_id)),
-        member: NodeId::of(me.map_or(ALONE, |member| member.number()), 1),
-        sector_bytes: options.sector_bytes,
-        segment_bytes: options.segment_bytes.unwrap_or(settings.segment_size_bytes),
-    };
-    let layout = identity.layout(SHARD);
-    replica_options(layout, identity.member, vec![identity.member], options.mutants)
+        member: NodeId::of(me.map_or(ALONE, |member| member.number()), FOUNDER),
+        sector_bytes,
+        segment_bytes,
+    }
+}
+
+/// Whether a log can be laid out so.
+pub(crate) fn check_sizes(layout: Layout) -> Result<(), StartError> {
+    let member = NodeId::of(ALONE, FOUNDER);
+    replica_options(layout, member, vec![member], Mutants::default())
         .check()
-        .map_err(|_| StartError::SegmentSize)?;
+        .map_err(|_| StartError::SegmentSize)
+}
+
+/// Makes vote file and identity, in this order: without its identity a directory is new.
+async fn make_identity(host: &Host, options: &Options, disk: &dyn Disk) -> Result<Identity, StartError> {
+    let identity = draw_identity(host, options.config.settings(), options.sizes());
+    let layout = identity.layout(SHARD);
+    check_sizes(layout)?;
     let vote = HardState::new_file(&layout, identity.member);
     disk.write_file_atomic(VOTE_FILE, vote).await.map_err(StartError::Directory)?;
     disk.write_file_atomic(IDENTITY_FILE, identity.encode()).await.map_err(StartError::Directory)?;
@@ -219,7 +330,7 @@ pub async fn connect(node: &Rc<Node>, directory: &Directory) -> Result<(), Start
     if settings.members.is_empty() {
         return Ok(());
     }
-    let Layout { cluster, directory: uuid, .. } = directory.layout;
+    let Layout { cluster, directory: uuid, .. } = directory.layout();
     let listener = peers::listen(&node.host, &settings).await.map_err(StartError::PeerPort)?;
     let peers = Peers::new(&node.host, &settings, directory.member.get(), cluster, uuid);
     assert!(node.peers.set(Rc::clone(&peers)).is_ok(), "a node connects once");
@@ -232,11 +343,19 @@ pub async fn connect(node: &Rc<Node>, directory: &Directory) -> Result<(), Start
         cluster,
         is_blank,
     };
+    if let Some(why) = &directory.spoilt {
+        return quarantine::rejoin(node, directory, why).await;
+    }
     let disk = &*directory.disk;
-    let roster = match founding::found(me, &peers, disk, &node.clock).await? {
-        Found::Founder(roster) => roster,
-        Found::Stranger(founded) => {
-            let joined = joining::join(me, &peers, disk, &directory.layout, founded, &node.clock);
+    let roster = match founding::found(me, &peers, disk, &node.clock).await.map_err(StartError::from) {
+        Err(error) if error.is_about_data() && quarantine::is_allowed(&settings) => {
+            return quarantine::rejoin(node, directory, &error.to_string()).await;
+        }
+        Err(error) => return Err(error),
+        Ok(Found::Founder(roster)) => roster,
+        Ok(Found::Stranger(founded)) => {
+            let layout = directory.layout();
+            let joined = joining::join(me, &peers, disk, &layout, founded, &node.clock);
             let (id, roster) = joined.await?;
             directory.member.set(id);
             peers.rename(id);
@@ -245,7 +364,7 @@ pub async fn connect(node: &Rc<Node>, directory: &Directory) -> Result<(), Start
         }
     };
     peers.found(roster.clone());
-    assert!(directory.roster.set(roster).is_ok(), "a cluster is founded once");
+    directory.roster.replace(Some(roster));
     Ok(())
 }
 
@@ -259,9 +378,12 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
         seed,
         stopwatch: options.stopwatch,
     });
-    let vote = directory.disk.open(VOTE_FILE).await.map_err(StartError::Directory)?;
+    let vote = match directory.spoilt {
+        None => Some(directory.disk.open(VOTE_FILE).await.map_err(StartError::Directory)?),
+        Some(_) => None,
+    };
     host.point(point::STARTED);
-    let log = LogDriver::new(Rc::clone(&directory.disk), directory.layout, vote, &directory.segments);
+    let log = LogDriver::new(Rc::clone(&directory.disk), directory.layout(), vote, &directory.segments);
     let mut shard_options = options.shard;
     shard_options.is_log_only |= roster::is_log_only(engine.config.settings());
     shard_options.moves_sessions |= !engine.config.settings().members.is_empty();
@@ -279,7 +401,15 @@ pub async fn build(host: &Host, directory: &Directory, options: Options) -> Resu
 
 /// Reads the log into memory and lets the replica take part. Gives what recovery had to cut.
 pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<Report, StartError> {
-    let read = read_log(node, directory, mutants).await?;
+    let read = loop {
+        let settings = node.shard.borrow().engine.config.settings().clone();
+        match read_log(node, directory, mutants).await {
+            Err(error) if error.is_about_data() && quarantine::is_allowed(&settings) => {
+                quarantine::rejoin(node, directory, &error.to_string()).await?;
+            }
+            outcome => break outcome?,
+        }
+    };
     node.host.point(point::LOG_READ);
     let report = read.report.clone();
     take_part(node, directory, read, mutants);
@@ -295,7 +425,7 @@ fn take_part(node: &Rc<Node>, directory: &Directory, read: ReadLog, mutants: Mut
     let settings = node.shard.borrow().engine.config.settings().clone();
     let members = base.unwrap_or_else(|| founding_members(directory, &settings));
     let is_log_only = node.shard.borrow().is_log_only();
-    let mut options = replica_options(directory.layout, directory.member.get(), vec![], mutants)
+    let mut options = replica_options(directory.layout(), directory.member.get(), vec![], mutants)
         .with_members(members, is_log_only);
     options.kept_bytes_max = directory.kept_bytes_max.unwrap_or(options.kept_bytes_max);
     let seed = node.host.rng("elections").next_u64();
@@ -310,7 +440,8 @@ fn take_part(node: &Rc<Node>, directory: &Directory, read: ReadLog, mutants: Mut
 
 /// The members before the first entry of the log.
 fn founding_members(directory: &Directory, settings: &Settings) -> Membership {
-    let Some(roster) = directory.roster.get() else {
+    let roster = directory.roster.borrow();
+    let Some(roster) = &*roster else {
         return Membership::of_voters(&[directory.member.get()]);
     };
     let member = |node: NodeId| {
@@ -342,16 +473,16 @@ struct ReadLog {
 async fn read_log(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -> Result<ReadLog, StartError> {
     let disk = &directory.disk;
     let vote = disk.read_file(VOTE_FILE).await.map_err(StartError::Directory)?;
-    let hard_state = HardState::read(&directory.layout, directory.member.get(), &vote)?;
+    let hard_state = HardState::read(&directory.layout(), directory.member.get(), &vote)?;
     let mut told_ns = node.clock.monotonic_ns();
     let mut tell = |read, all| tell_progress(node, "loading the snapshot", (read, all), &mut told_ns);
-    let base = snapshot::load_newest(node, disk, &directory.layout, &mut tell).await;
+    let base = snapshot::load_newest(node, disk, &directory.layout(), &mut tell).await;
     let snapshot = base.map_err(StartError::Directory)?;
     node.host.point(point::SNAPSHOT_LOADED);
     let base = snapshot.as_ref().map_or_else(Default::default, |it| (it.position(), it.term()));
     let members = snapshot.map(|snapshot| snapshot.head.members).filter(|members| !members.is_empty());
     let members = members.map(|members| Membership::decode(&members)).transpose()?;
-    let options = RecoveryOptions { layout: directory.layout, hard_state, base, mutants };
+    let options = RecoveryOptions { layout: directory.layout(), hard_state, base, mutants };
     let mut files = Vec::new();
     for name in disk.list().await.map_err(StartError::Directory)? {
         if let Some(segment) = segment_number(&name) {
@@ -414,6 +545,15 @@ async fn read_again_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
     loop {
         node.reading_wanted.notified().await;
         let mut outcome = Ok(());
+        let why = node.rejoin_due.take();
+        if let Some(why) = why {
+            outcome = come_back(&node, &directory, &why).await;
+            if let Err(error) = &outcome {
+                tracing::error!(%error, "this node serves nothing until it is restarted");
+                node.give_up();
+                continue;
+            }
+        }
         if node.is_rebuild_due.take() {
             outcome = rebuild(&node, &directory).await;
         }
@@ -422,9 +562,23 @@ async fn read_again_when_wanted(node: Rc<Node>, directory: Rc<Directory>) {
         }
         if let Err(error) = outcome {
             tracing::error!(%error, "the log cannot be read again");
-            node.with_shard(|shard, _, outputs| shard.rebuild_failed(error.to_string(), outputs));
+            let is_damaged = error.is_about_data();
+            node.with_shard(|shard, _, outputs| {
+                shard.rebuild_failed(is_damaged, error.to_string(), outputs);
+            });
         }
     }
+}
+
+/// A node whose data are not to be trusted sets them aside and begins as a new member.
+async fn come_back(node: &Rc<Node>, directory: &Directory, why: &str) -> Result<(), StartError> {
+    quarantine::rejoin(node, directory, why).await?;
+    node.is_rebuild_due.set(false);
+    node.is_anew_due.set(false);
+    let read = read_log(node, directory, directory.mutants).await?;
+    take_part(node, directory, read, directory.mutants);
+    node.wake_paused();
+    Ok(())
 }
 
 /// Replica and memory start anew, if the newest snapshot here reaches beyond the log.
@@ -528,12 +682,13 @@ pub async fn stop(node: &Rc<Node>) {
     hand_over(node).await;
     node.with_shard(|shard, now, outputs| shard.end_turn(now, outputs));
     for _ in 0..DRAIN_STEPS_MAX {
-        if node.is_drained() || node.is_fenced.get() {
+        if node.is_drained() || node.is_behind_fence() {
             break;
         }
         ramkeep_net::sleep(DRAIN_STEP).await;
     }
     wait_until_idle(node).await;
+    // Behind a fence nothing of it is done.
     node.drive(|replica, _| {
         if replica.is_idle() {
             replica.close();
@@ -546,7 +701,7 @@ pub async fn stop(node: &Rc<Node>) {
 async fn hand_over(node: &Rc<Node>) {
     let is_begun = node.with_shard(|shard, now, outputs| shard.transfer(None, now, outputs)).is_ok();
     for _ in 0..DRAIN_STEPS_MAX {
-        if !is_begun || !node.shard.borrow().is_handing_over() || node.is_fenced.get() {
+        if !is_begun || !node.shard.borrow().is_handing_over() || node.is_behind_fence() {
             return;
         }
         ramkeep_net::sleep(DRAIN_STEP).await;
@@ -557,7 +712,7 @@ async fn hand_over(node: &Rc<Node>) {
 async fn wait_until_idle(node: &Rc<Node>) {
     for _ in 0..DRAIN_STEPS_MAX {
         let is_idle = node.shard.borrow().replica().is_none_or(Replica::is_idle) && node.log.is_idle();
-        if is_idle || node.is_fenced.get() {
+        if is_idle || node.is_behind_fence() {
             break;
         }
         ramkeep_net::sleep(DRAIN_STEP).await;

@@ -242,7 +242,7 @@ impl Fetching {
             (Some(head), Some(foot)) => (head, foot),
             _ => return Err(FetchError::Wrong("it is no snapshot of a shard".to_owned())),
         };
-        let place = snapshot::place_of(self.node.log.layout());
+        let place = snapshot::place_of(&self.node.log.layout());
         let is_asked_for = (head.shard, head.cluster) == (place.shard, place.cluster)
             && (head.position, head.term) == (self.position.0, self.term.0);
         if !is_asked_for {

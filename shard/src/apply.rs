@@ -9,7 +9,7 @@ use crate::payload::{Payload, PayloadError};
 use crate::{FenceCause, Mutant, Output, Shard, State};
 use ramkeep_engine::data::ApplyError;
 use ramkeep_engine::time::Now;
-use ramkeep_log::CommittedEntry;
+use ramkeep_log::{CommittedEntry, FenceReason};
 use thiserror::Error;
 
 /// Why an entry cannot be applied: the replica stops consuming, it never skips.
@@ -43,7 +43,14 @@ impl Shard {
                     ramkeep_log::Output::RoleChanged { .. } => self.role_changed(outputs),
                     ramkeep_log::Output::ReadReady { context, .. } => self.round_ended(context, outputs),
                     ramkeep_log::Output::Fenced { reason } => {
-                        self.fence(FenceCause::Log, reason.to_string(), outputs);
+                        let cause = match reason {
+                            FenceReason::LostDurable | FenceReason::FetchDamaged => FenceCause::Damaged,
+                            FenceReason::WriteFailed
+                            | FenceReason::SaveFailed
+                            | FenceReason::FetchFailed
+                            | FenceReason::UnknownEntry => FenceCause::Log,
+                        };
+                        self.fence(cause, reason.to_string(), outputs);
                     }
                     other => outputs.push(Output::Log(other)),
                 }

@@ -6,7 +6,9 @@
 //!
 //! A difference means that a replica applied something wrongly, or that its memory is damaged, and nobody can say yet
 //! who is right. So from then on nothing is thrown away that could tell: no log is cut and no older snapshot removed.
-//! Where two others agree the one that differs is known: it serves nothing any more.
+//! Where two others agree the one that differs is known: it serves nothing any more, and begins anew with their data. Where
+//! nobody knows who is right, also at a second mark, those who follow read their own snapshot and log again, and all are
+//! asked anew; if they still differ the primary hands over and does the same. Each does so once.
 //!
 //! Invariant: a digest counts only when its position is committed in the term that executed it, as for snapshots.
 
@@ -22,6 +24,16 @@ pub const RANGES: usize = 16;
 const _: () = assert!((SLOT_COUNT as usize).is_multiple_of(RANGES));
 /// Entries of one slice, about.
 const ENTRIES_PER_SLICE: usize = 128;
+/// In doubt the primary marks again after so long.
+const DOUBT_MARK_NS: u64 = 2_000_000_000;
+/// It marks no more often for that.
+const DOUBT_MARKS_MAX: u32 = 16;
+/// So often must they differ before those who follow read their logs again: by then a third replica has been heard, if
+/// there is one.
+const DOUBT_MARKS_TO_READ: u32 = 2;
+/// So often before the primary yields: by then the others have read theirs.
+const DOUBT_MARKS_TO_YIELD: u32 = 3;
+const _: () = assert!(DOUBT_MARKS_TO_READ < DOUBT_MARKS_TO_YIELD && DOUBT_MARKS_TO_YIELD < DOUBT_MARKS_MAX);
 /// Members whose digests are kept; more than a shard has.
 const OTHERS_MAX: usize = 64;
 
@@ -58,6 +70,20 @@ pub(crate) struct Comparison {
     /// Where the log ended at the last mark.
     log_end: LogOffset,
     divergence: Option<Divergence>,
+    doubt: Doubt,
+}
+
+/// What was done since replicas differ and nobody knows who is right.
+#[derive(Default)]
+struct Doubt {
+    /// Positions at which they did.
+    marks: u32,
+    /// Those of them that were found by a primary: who has just become one does not yield for what was before.
+    marks_led: u32,
+    has_read_again: bool,
+    has_yielded: bool,
+    /// When the primary marked last, or began to doubt.
+    marked_ns: Option<u64>,
 }
 
 struct Running {
@@ -84,6 +110,36 @@ impl Shard {
         }
         self.comparison.log_end = end;
         self.mark(now, outputs);
+    }
+
+    /// Replicas differ and nobody knows who is right: memory may be wrong where the log is right. Those who follow read
+    /// theirs again; a primary that still differs from them later hands over, follows, and does so too.
+    pub(crate) fn settle_doubt(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let is_in_doubt = self.comparison.divergence.as_ref().is_some_and(|found| !found.is_known);
+        if !is_in_doubt || self.options.is_log_only {
+            return;
+        }
+        let is_ahead = self.is_ahead_of_applied();
+        let doubt = &mut self.comparison.doubt;
+        let marked_ns = *doubt.marked_ns.get_or_insert(now.monotonic_ns);
+        match self.state {
+            State::Following if doubt.marks >= DOUBT_MARKS_TO_READ && !doubt.has_read_again && !is_ahead => {
+                doubt.has_read_again = true;
+                self.read_log_again(outputs);
+            }
+            State::Leading if doubt.marks_led >= DOUBT_MARKS_TO_YIELD && !doubt.has_yielded => {
+                // Without an heir it goes on, and tries again at the next mark.
+                doubt.marks_led -= 1;
+                self.comparison.doubt.has_yielded = self.transfer(None, now, outputs).is_ok();
+            }
+            State::Leading
+                if doubt.marks < DOUBT_MARKS_MAX && now.monotonic_ns >= marked_ns + DOUBT_MARK_NS =>
+            {
+                doubt.marked_ns = Some(now.monotonic_ns);
+                self.mark(now, outputs);
+            }
+            _ => {}
+        }
     }
 
     /// Marks the position after everything executed so far; only a primary with a free cursor can.
@@ -172,6 +228,13 @@ impl Shard {
         self.compare(outputs);
     }
 
+    /// This replica's data are others now.
+    pub(crate) fn forget_comparison(&mut self) {
+        self.comparison = Comparison::default();
+        let log = &mut self.engine.log;
+        (log.digest_position, log.digest_agreed, log.digest_differs) = (0, 0, 0);
+    }
+
     /// The newest digest of this replica's data.
     pub fn digested(&self) -> Option<StateDigest> {
         self.comparison.own
@@ -183,7 +246,8 @@ impl Shard {
     }
 
     /// Another member told of its newest digest.
-    pub fn digest_told(&mut self, from: NodeId, digest: StateDigest, outputs: &mut Vec<Output>) {
+    pub fn digest_told(&mut self, from: NodeId, digest: StateDigest, now: Now, outputs: &mut Vec<Output>) {
+        self.end_turn(now, outputs);
         let others = &mut self.comparison.others;
         if others.len() >= OTHERS_MAX && !others.contains_key(&from) {
             return;
@@ -197,6 +261,9 @@ impl Shard {
     fn compare(&mut self, outputs: &mut Vec<Output>) {
         let Some(replica) = &self.replica else { return };
         let me = replica.node();
+        // Whoever was replaced is asked no more.
+        let members = replica.members();
+        self.comparison.others.retain(|id, _| members.get(*id).is_some());
         let own = self.comparison.own.map(|own| (me, own));
         let all: Vec<(NodeId, StateDigest)> =
             own.into_iter().chain(self.comparison.others.iter().map(|(id, digest)| (*id, *digest))).collect();
@@ -210,6 +277,7 @@ impl Shard {
                     |before: &mut Divergence| before.position < mark.0 && before.compared <= compared;
                 if self.comparison.divergence.take_if(is_over).is_some() {
                     self.engine.log.digest_differs = 0;
+                    self.comparison.doubt = Doubt::default();
                 }
                 return;
             }
@@ -217,6 +285,12 @@ impl Shard {
             Err(found) => found,
         };
         self.engine.log.digest_differs = found.position.0;
+        let is_later = self.comparison.divergence.as_ref().is_none_or(|it| it.position < found.position);
+        if is_later && !found.is_known {
+            let doubt = &mut self.comparison.doubt;
+            doubt.marks += 1;
+            doubt.marks_led += u32::from(self.state == State::Leading);
+        }
         let is_odd = found.is_known && found.odd.contains(&me);
         outputs.push(Output::Diverged(found.clone()));
         let position = found.position.0;

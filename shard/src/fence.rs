@@ -7,6 +7,8 @@
 
 use crate::{Output, Shard, State};
 use ramkeep_engine::error::ErrorReply;
+use ramkeep_engine::time::Now;
+use ramkeep_log::Replica;
 use std::fmt;
 
 /// Why a replica serves nothing any more.
@@ -21,6 +23,8 @@ pub struct Fence {
 pub enum FenceCause {
     /// Its disk, its log or its memory is not to be trusted: recovery at the next start finds out what is left.
     Log,
+    /// What had been durable is gone, or cannot be read any more.
+    Damaged,
     /// Its data are not those of the others: they are to be fetched anew.
     Differs,
     /// It is no member any more, or another directory is in its place.
@@ -32,7 +36,9 @@ impl Fence {
     pub(crate) fn reply(&self) -> ErrorReply {
         let what = match self.cause {
             FenceCause::Log => "serves nothing until it is restarted",
-            FenceCause::Differs => "serves nothing until it has fetched the data of the others anew",
+            FenceCause::Damaged | FenceCause::Differs => {
+                "serves nothing until it has fetched the data of the others anew"
+            }
             FenceCause::Expelled => "serves nothing until it is a member again",
         };
         ErrorReply::owned(format!("MISCONF This node {what}: {}.", self.why))
@@ -47,7 +53,8 @@ impl fmt::Display for Fence {
 
 impl Shard {
     /// The members say that this replica is none of them, or not with this directory.
-    pub fn expel(&mut self, why: String, outputs: &mut Vec<Output>) {
+    pub fn expel(&mut self, why: String, now: Now, outputs: &mut Vec<Output>) {
+        self.end_turn(now, outputs);
         self.fence(FenceCause::Expelled, why, outputs);
     }
 
@@ -56,6 +63,9 @@ impl Shard {
         if matches!(self.state, State::Fenced(_)) {
             return;
         }
+        let is_alone = self.replica.as_ref().is_none_or(Replica::is_alone);
+        // Nobody holds what could be fetched.
+        let cause = if is_alone && cause == FenceCause::Damaged { FenceCause::Log } else { cause };
         let fence = Fence { cause, why };
         self.state = State::Fenced(fence.clone());
         self.give_up_snapshot(&fence.why, outputs);

@@ -244,6 +244,8 @@ pub struct Shard {
     rebuild: Option<role::Rebuild>,
     /// Since the start.
     rebuilds: u64,
+    /// Of the rebuild under way.
+    rebuild_failures: u32,
     snapshots: snapshot::Snapshots,
     comparison: comparison::Comparison,
     /// Entries committed while the log is read again; they follow it.
@@ -296,6 +298,7 @@ impl Shard {
             repeats_next: false,
             rebuild: None,
             rebuilds: 0,
+            rebuild_failures: 0,
             snapshots: snapshot::Snapshots::default(),
             comparison: comparison::Comparison::default(),
             deferred: Vec::new(),

@@ -10,6 +10,9 @@ use ramkeep_engine::session::SessionId;
 use ramkeep_engine::time::Now;
 use ramkeep_log::{Position, Replica};
 
+/// So often a log that looks damaged is read before it counts as damaged.
+const REBUILD_ATTEMPTS_MAX: u32 = 3;
+
 /// A rebuild that a client asked for: DEBUG LOADAOF.
 #[derive(Clone, Debug)]
 pub(crate) struct Rebuild {
@@ -35,6 +38,7 @@ impl Shard {
         let deferred = std::mem::take(&mut self.deferred);
         let applied = self.applied;
         let rest = deferred.into_iter().filter(|entry| entry.position > applied).collect();
+        self.rebuild_failures = 0;
         self.end_rebuild(outputs);
         self.committed(rest, now, outputs);
         self.refresh_availability();
@@ -79,6 +83,11 @@ impl Shard {
         self.state = if self.is_ahead_of_applied() { State::Frozen } else { State::Following };
         self.give_up_uncertain_snapshot(outputs);
         self.refresh_availability();
+        self.part_from_clients(outputs);
+    }
+
+    /// What clients wait for, watch or have begun here comes to nothing: it leads no more.
+    fn part_from_clients(&mut self, outputs: &mut Vec<Output>) {
         self.handover = None;
         self.engine.data.break_all_watches();
         self.close_transactions(outputs);
@@ -131,6 +140,12 @@ impl Shard {
         self.begin_rebuild(Position(overwritten.0 - 1), outputs);
     }
 
+    /// Memory may be wrong where the log is right. All that was executed here is applied.
+    pub(crate) fn read_log_again(&mut self, outputs: &mut Vec<Output>) {
+        self.executed = None;
+        self.begin_rebuild(self.applied, outputs);
+    }
+
     /// Memory is read again from the log, up to what was handed out of it so far.
     fn begin_rebuild(&mut self, until: Position, outputs: &mut Vec<Output>) {
         self.give_up_snapshot("the data are read again", outputs);
@@ -158,16 +173,28 @@ impl Shard {
         if !matches!(self.state, State::Following | State::Frozen) {
             return false;
         }
+        self.forget_all("this node has fallen behind", outputs);
+        true
+    }
+
+    /// What is here is set aside, and a replica under another id begins with nothing: from any state, behind a fence too.
+    /// The driver then goes on as after [`Shard::begin_anew`].
+    pub fn begin_afresh(&mut self, outputs: &mut Vec<Output>) {
+        self.part_from_clients(outputs);
+        self.forget_all("its data are fetched anew", outputs);
+        self.forget_comparison();
+    }
+
+    fn forget_all(&mut self, why: &str, outputs: &mut Vec<Output>) {
         self.give_up_snapshot("the data are read anew", outputs);
         if let Some(rebuild) = self.rebuild.take() {
-            self.unblock(rebuild.session, outputs, |reply| reply.error(b"ERR this node has fallen behind"));
+            self.unblock(rebuild.session, outputs, |reply| reply.error(format!("ERR {why}").as_bytes()));
         }
         self.replica = None;
         self.proposed.clear();
         self.executed = None;
         self.deferred.clear();
         self.clear_for_reading(Position(u64::MAX));
-        true
     }
 
     /// DEBUG LOADAOF: begins once everything is committed.
@@ -191,9 +218,14 @@ impl Shard {
         self.begin_rebuild(self.applied, outputs);
     }
 
-    /// The log could not be read again.
-    pub fn rebuild_failed(&mut self, why: String, outputs: &mut Vec<Output>) {
-        self.fence(FenceCause::Log, format!("the log cannot be read again: {why}"), outputs);
+    /// The log could not be read again. It is read while it is written: what looks damaged is looked at once more.
+    pub fn rebuild_failed(&mut self, is_damaged: bool, why: String, outputs: &mut Vec<Output>) {
+        self.rebuild_failures += 1;
+        if is_damaged && self.rebuild_failures < REBUILD_ATTEMPTS_MAX && self.state == State::Replaying {
+            return self.begin_rebuild(self.rebuild_until, outputs);
+        }
+        let cause = if is_damaged { FenceCause::Damaged } else { FenceCause::Log };
+        self.fence(cause, format!("the log cannot be read again: {why}"), outputs);
     }
 
     fn end_rebuild(&mut self, outputs: &mut Vec<Output>) {

@@ -194,6 +194,7 @@ impl Shard {
         self.want_snapshot_by_length(now, outputs);
         self.mark_by_length(now, outputs);
         self.settle_digest(outputs);
+        self.settle_doubt(now, outputs);
         self.check_waiting(now, outputs);
         self.engine.note_memory_peak();
         self.confirm(now, outputs);

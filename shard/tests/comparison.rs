@@ -99,7 +99,7 @@ impl Trio {
             let digest = self.nodes[*from].shard.digested().expect("marked and committed");
             let id = self.nodes[*from].id;
             for to in numbers.iter().filter(|to| *to != from) {
-                self.nodes[*to].with(|shard, _, outputs| shard.digest_told(id, digest, outputs));
+                self.nodes[*to].with(|shard, now, outputs| shard.digest_told(id, digest, now, outputs));
             }
         }
     }
@@ -172,6 +172,86 @@ fn of_two_that_differ_neither_is_fenced() {
     for number in [primary, 1] {
         let found = trio.nodes[number].shard.divergence().expect("found by both");
         assert!(!found.is_known);
+        assert!(!matches!(trio.nodes[number].shard.state(), State::Fenced(_)));
+    }
+}
+
+impl Trio {
+    /// Memory of one of them goes wrong; its log does not.
+    fn spoil(&mut self, number: usize) {
+        let data = &mut self.nodes[number].shard.engine.data;
+        data.flush_all();
+        data.forget_effects();
+    }
+
+    /// Lets time pass in which the primary may mark, and those who have digested tell each other.
+    fn settle(&mut self, numbers: &[usize]) {
+        for _ in 0..60 {
+            self.pass();
+            self.digest();
+        }
+        self.tell(numbers);
+    }
+
+    /// All digest at a mark, and nothing is written meanwhile.
+    fn mark_and_tell(&mut self, numbers: &[usize]) {
+        let primary = self.primary().expect("nothing disturbs it");
+        self.nodes[primary].with(|shard, now, outputs| shard.mark(now, outputs));
+        self.deliver();
+        self.digest();
+        self.pass();
+        self.pass();
+        self.tell(numbers);
+    }
+
+    fn digest(&mut self) {
+        self.nodes.iter_mut().for_each(|node| while node.shard.digest_slice() {});
+    }
+}
+
+/// Three of which the third is not asked, with data; the numbers of the primary and the other one.
+fn two_of_three() -> (Trio, [usize; 2]) {
+    let mut trio = Trio::start(500, &[]);
+    let primary = trio.primary().expect("just elected");
+    let session = trio.nodes[primary].open();
+    (0..200).for_each(|number| trio.say(session, &format!("SET key{number} value")));
+    (trio, [primary, (primary + 1) % 3])
+}
+
+#[test]
+fn of_two_the_replica_reads_its_log_again_and_both_agree() {
+    let (mut trio, two @ [primary, other]) = two_of_three();
+    trio.spoil(other);
+    trio.mark_and_tell(&two);
+    for number in two {
+        assert!(!trio.nodes[number].shard.divergence().expect("found by both").is_known);
+    }
+    trio.settle(&two);
+    assert_eq!(trio.nodes[other].rebuilds, 0, "a third one may be heard yet");
+    for _ in 0..2 {
+        trio.settle(&two);
+    }
+    assert_eq!((trio.nodes[primary].rebuilds, trio.nodes[other].rebuilds), (0, 1));
+    assert_eq!(trio.primary(), Some(primary));
+    for number in two {
+        assert_eq!(trio.nodes[number].shard.divergence(), None);
+    }
+}
+
+#[test]
+fn of_two_the_primary_hands_over_and_reads_its_log_again_if_the_replica_was_right() {
+    let (mut trio, two @ [primary, other]) = two_of_three();
+    trio.spoil(primary);
+    trio.mark_and_tell(&two);
+    for _ in 0..6 {
+        trio.settle(&two);
+    }
+    assert_ne!(trio.primary(), Some(primary), "it has handed over");
+    assert_eq!((trio.nodes[primary].rebuilds, trio.nodes[other].rebuilds), (1, 1));
+    // Whoever leads by now may know of no doubt.
+    trio.mark_and_tell(&two);
+    for number in two {
+        assert_eq!(trio.nodes[number].shard.divergence(), None);
         assert!(!matches!(trio.nodes[number].shard.state(), State::Fenced(_)));
     }
 }

@@ -4,7 +4,7 @@
 //! another.
 //! Not here: what happens in a scenario (`tests`), drawn faults (`campaign`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -42,6 +42,8 @@ pub struct Trio {
     bugs: Bugs,
     /// Growth of the log after which a snapshot is made; 0: never.
     snapshot_log_bytes: u64,
+    /// Folders of damaged data that a node started from now on sets aside at most; 0: it refuses to start.
+    pub quarantines_max: Cell<u64>,
     /// What each runs, to be looked at.
     running: Rc<RefCell<Vec<Weak<Node>>>>,
 }
@@ -68,7 +70,9 @@ impl Trio {
         let client = world.host(world.add_node("client", "clients"));
         let addresses = Rc::new(nodes.iter().map(|node| world.address(*node)).collect());
         let running = Rc::new(RefCell::new(Vec::from([const { Weak::new() }; 3])));
-        let trio = Trio { world, nodes, client, addresses, bugs, snapshot_log_bytes, running };
+        let quarantines_max = Cell::new(0);
+        let trio =
+            Trio { world, nodes, client, addresses, bugs, snapshot_log_bytes, quarantines_max, running };
         for (node, disk) in trio.nodes.iter().zip(disks.into_iter().flatten()) {
             trio.world.with_disk(*node, |there| *there = disk);
         }
@@ -80,7 +84,8 @@ impl Trio {
         let place = Place::Member { index, members: Rc::clone(&self.addresses) };
         let (bugs, running) = (self.bugs, Rc::clone(&self.running));
         let drawn = Options::draw(1, 1_000, Purpose::Cluster);
-        let options = Options { snapshot_log_bytes: self.snapshot_log_bytes, ..drawn };
+        let (snapshot_log_bytes, quarantines_max) = (self.snapshot_log_bytes, self.quarantines_max.get());
+        let options = Options { snapshot_log_bytes, quarantines_max, ..drawn };
         self.world.start(self.nodes[index], move |host| async move {
             let built = |node: &Rc<Node>| running.borrow_mut()[index] = Rc::downgrade(node);
             if let Err(end) = serve(host, &options, bugs, place, built).await {

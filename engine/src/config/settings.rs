@@ -78,6 +78,8 @@ pub struct Settings {
     pub members: Vec<Member>,
     /// This node founds no cluster with them: it waits until it is added.
     pub join_cluster: bool,
+    /// Directories of earlier data that were set aside, at most; 0: none ever is.
+    pub quarantines_max: usize,
     /// Empty: peers on this machine only, not authenticated.
     pub peer_secret: Vec<u8>,
 
@@ -214,6 +216,7 @@ impl Settings {
             cluster_id: from.string("cluster-id"),
             members: from.members("member"),
             join_cluster: from.boolean("join-cluster"),
+            quarantines_max: from.number("quarantine-keep"),
             peer_secret: from.text("peer-secret"),
             dir: from.text("dir"),
             segment_size_bytes: from.bytes("segment-size-bytes"),

@@ -292,6 +292,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("cluster-id", Text(Any), "", Honoured).fixed(),
     row("member", Members, "", Honoured).fixed(),
     row("join-cluster", Boolean, "no", Honoured).fixed(),
+    row("quarantine-keep", Integer { min: 0, max: 1000 }, "3", Honoured),
     row("peer-secret", Text(Any), "", Honoured).fixed().sensitive().masked(),
     row("segment-size-bytes", Memory { min: MIB, max: 1024 * MIB }, "64mb", Honoured).fixed(),
     row("snapshot-keep", Integer { min: 1, max: 1000 }, "2", Honoured),

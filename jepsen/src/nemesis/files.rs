@@ -62,39 +62,26 @@ impl Nemesis {
         }
     }
 
-    /// One of three: its files are damaged while it is down. If it refuses to start, either its directory is emptied, as an
-    /// operator would, or its intact files are put back: nothing was acknowledged with them since.
+    /// One of three: its files are damaged while it is down. Nobody helps it: it must vote again by itself. Where the damage
+    /// counts it has been replaced then, and what it had stands aside.
     pub(super) async fn damage_member(&mut self) {
         let victim = self.replica().await;
         let folder = self.cluster.nodes[victim].folder.clone();
-        let intact = self.scratch.join("intact");
         self.kill(victim);
-        let damaging = damage::copy(&folder, &intact).and_then(|()| damage::damage(&folder, &mut self.rng));
-        let what = match damaging {
+        let what = match damage::damage(&folder, &mut self.rng) {
             Ok(Some(what)) => what,
             Ok(None) => return,
             Err(error) => return self.complain(format!("damage: {error}")),
         };
         self.counts.damaged += 1;
         self.record(Fault::Damage, &[("what", what.clone())]);
-        let outcome = match self.cluster.start(victim) {
-            Ok(()) => self.cluster.ready(victim).await,
-            Err(why) => return self.complain(why),
-        };
-        let Err(text) = outcome else {
-            self.counts.unharmed += 1;
-            return;
-        };
-        if text.contains("panicked") {
-            self.complain(format!("{what}: panicked\n{text}"));
+        if let Err(why) = self.vote_again(victim).await {
+            return self.complain(format!("{what}: {why}"));
         }
-        self.counts.refused += 1;
-        self.cluster.kill(victim);
-        if chance(&mut self.rng, 500) {
-            return self.replace(victim).await;
-        }
-        if let Err(error) = damage::copy(&intact, &folder) {
-            self.complain(format!("damage: the intact files cannot be put back: {error}"));
+        match damage::remove_set_aside(&folder) {
+            Ok(0) => self.counts.unharmed += 1,
+            Ok(_) => self.counts.replaced += 1,
+            Err(error) => self.complain(format!("{}: {error}", folder.display())),
         }
     }
 
@@ -124,25 +111,28 @@ impl Nemesis {
         if let Err(error) = emptied {
             return self.complain(format!("{}: {error}", folder.display()));
         }
-        let name = self.cluster.nodes[victim].name.clone();
-        let outcome = match self.cluster.start(victim) {
-            Ok(()) => self.cluster.ready(victim).await,
-            Err(why) => Err(why),
-        };
-        if let Err(why) = outcome {
-            return self.complain(format!("{name}, with an empty directory, does not take part: {why}"));
+        match self.vote_again(victim).await {
+            Ok(()) => self.counts.replaced += 1,
+            Err(why) => self.complain(format!("with an empty directory: {why}")),
         }
+    }
+
+    /// Starts a member, which is down and has lost something, and waits until it votes.
+    async fn vote_again(&mut self, victim: usize) -> Result<(), String> {
+        let name = self.cluster.nodes[victim].name.clone();
         let until_ns = self.now_ns() + REPLACED_PATIENCE.as_nanos() as u64;
+        let started = self.start_and_wait(victim).await;
+        started.map_err(|why| format!("{name} does not take part: {why}"))?;
         while !self.votes(&name).await {
             if self.now_ns() > until_ns {
-                return self.complain(format!(
-                    "{name} had lost its data, and for {REPLACED_PATIENCE:?} it does not vote again\n{}",
+                return Err(format!(
+                    "{name} does not vote again within {REPLACED_PATIENCE:?}\n{}",
                     self.cluster.log_tails()
                 ));
             }
             sleep(STEP * 10).await;
         }
-        self.counts.replaced += 1;
+        Ok(())
     }
 
     /// Whether the member is a voter, as the primary sees it.

@@ -67,7 +67,10 @@ impl Replica {
                 });
             let is_cut = fetch.from <= self.raw.store().base();
             if !superseded && !is_cut {
-                self.fence(FenceReason::FetchFailed);
+                self.fence(match bytes.is_empty() {
+                    true => FenceReason::FetchFailed,
+                    false => FenceReason::FetchDamaged,
+                });
             }
             return;
         }

@@ -137,9 +137,12 @@ pub enum FenceReason {
     /// The leader counted on entries that this replica does not have any more.
     #[error("entries that were durable here are gone")]
     LostDurable,
-    /// Old entries could not be read back.
+    /// Old entries could not be read back: the disk fails.
     #[error("old entries cannot be read back")]
     FetchFailed,
+    /// What was read back is not what was written.
+    #[error("old entries are damaged")]
+    FetchDamaged,
     /// A committed entry is of a kind that this version does not understand; it must not be skipped.
     #[error("a committed entry of unknown kind")]
     UnknownEntry,

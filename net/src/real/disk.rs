@@ -15,7 +15,7 @@ use super::worker::Worker;
 use crate::disk::{Draft, Fence, LOCK_NAME, PARTIAL_SUFFIX, ReadJob, check_name};
 use crate::{Disk, LocalFuture, LogFile};
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, FileType, OpenOptions, TryLockError};
 use std::future::ready;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -172,6 +172,23 @@ impl Disk for RealDisk {
                 drop(workers.sweeper.submit(move || retired::shrink(&file)));
             }
             Ok(())
+        })
+    }
+
+    fn set_aside(&self, folder: &str, names: Vec<String>) -> LocalFuture<'static, io::Result<()>> {
+        let folder = folder.to_owned();
+        self.on_files(&self.workers.files, true, move |directory| {
+            check_name(&folder)?;
+            set_aside(directory, &directory.join(folder), &names)
+        })
+    }
+
+    fn folders(&self) -> LocalFuture<'static, io::Result<Vec<String>>> {
+        self.on_files(&self.workers.files, false, |directory| {
+            let mut names = names_of(directory, FileType::is_dir)?;
+            names.retain(|name| check_name(name).is_ok());
+            names.sort_unstable();
+            Ok(names)
         })
     }
 
@@ -384,11 +401,28 @@ fn lock_directory(directory: &Path) -> io::Result<File> {
     }
 }
 
+fn set_aside(directory: &Path, folder: &Path, names: &[String]) -> io::Result<()> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => sync_directory(directory)?,
+    }
+    for name in names {
+        check_name(name)?;
+        rename_file(&directory.join(name), &folder.join(name))?;
+    }
+    sync_directory(folder)?;
+    sync_directory(directory)
+}
+
 fn names(directory: &Path) -> io::Result<Vec<String>> {
+    names_of(directory, FileType::is_file)
+}
+
+fn names_of(directory: &Path, is_wanted: fn(&FileType) -> bool) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_type()?.is_file()
+        if is_wanted(&entry.file_type()?)
             && let Ok(name) = entry.file_name().into_string()
         {
             names.push(name);

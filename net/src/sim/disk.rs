@@ -349,6 +349,25 @@ impl Disk for NodeDisk {
         })
     }
 
+    fn set_aside(&self, folder: &str, names: Vec<String>) -> LocalFuture<'static, io::Result<()>> {
+        self.submit(&self.inner.files, true, folder, move |inner, folder| async move {
+            for name in names {
+                check_name(&name)?;
+                let (from, to) = (inner.path(&name), format!("{folder}/{name}"));
+                inner.step("disk.rename", Operation::Names, |core| core.rename(&from, &to)).await?;
+            }
+            inner.step("disk.sync-names", Operation::Sync, SimDisk::sync_directory).await
+        })
+    }
+
+    fn folders(&self) -> LocalFuture<'static, io::Result<Vec<String>>> {
+        let inner = Rc::clone(&self.inner);
+        self.inner.files.submit(async move {
+            let prefix = inner.path("");
+            inner.step("disk.list", Operation::Read, |core| Ok(core.folders(&prefix))).await
+        })
+    }
+
     fn read_file(&self, name: &str) -> LocalFuture<'static, io::Result<Vec<u8>>> {
         self.submit(&self.inner.files, false, name, |inner, path| async move {
             let read = |core: &mut SimDisk| {

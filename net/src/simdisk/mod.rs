@@ -153,6 +153,14 @@ impl SimDisk {
         self.names.keys().cloned().collect()
     }
 
+    /// Folders below a prefix: the disk itself knows only names.
+    pub(crate) fn folders(&self, prefix: &str) -> Vec<String> {
+        let inner = self.names.keys().filter_map(|name| name.strip_prefix(prefix)?.split_once('/'));
+        let mut folders: Vec<String> = inner.map(|(folder, _)| folder.to_owned()).collect();
+        folders.dedup();
+        folders
+    }
+
     /// Makes an empty file, emptying one of the same name. Its name is not durable yet.
     pub fn create(&mut self, name: &str) -> io::Result<FileId> {
         if self.free_bytes() == 0 {

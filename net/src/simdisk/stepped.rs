@@ -181,6 +181,21 @@ impl Disk for SteppedDisk {
         told(self.0.step(SimDisk::sync_directory))
     }
 
+    fn set_aside(&self, folder: &str, names: Vec<String>) -> LocalFuture<'static, io::Result<()>> {
+        let set_aside = || {
+            for name in names {
+                check_name(&name)?;
+                self.0.step(|core| core.rename(&name, &format!("{folder}/{name}")))?;
+            }
+            self.0.step(SimDisk::sync_directory)
+        };
+        told(set_aside())
+    }
+
+    fn folders(&self) -> LocalFuture<'static, io::Result<Vec<String>>> {
+        told(self.0.step(|core| Ok(core.folders(""))))
+    }
+
     fn read_file(&self, name: &str) -> LocalFuture<'static, io::Result<Vec<u8>>> {
         told(self.0.find(name).and_then(|file| self.0.step(|core| core.read(file, 0, usize::MAX))))
     }

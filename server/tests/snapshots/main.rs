@@ -3,4 +3,5 @@
 
 mod common;
 mod crash;
+mod replaced;
 mod transfer;

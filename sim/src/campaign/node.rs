@@ -127,12 +127,14 @@ pub async fn serve(
     let mut config = Config::new();
     let snapshot_log_bytes = options.snapshot_log_bytes.to_string();
     let digest_log_bytes = options.digest_log_bytes.to_string();
-    let settings: [(&str, &[u8]); 5] = [
+    let quarantines_max = options.quarantines_max.to_string();
+    let settings: [(&str, &[u8]); 6] = [
         // Clients of a run are other machines.
         ("protected-mode", b"no"),
         ("dir", b"data"),
         ("snapshot-log-bytes", snapshot_log_bytes.as_bytes()),
         ("digest-log-bytes", digest_log_bytes.as_bytes()),
+        ("quarantine-keep", quarantines_max.as_bytes()),
         ("enable-debug-command", b"yes"),
     ];
     for (name, value) in settings {

@@ -201,6 +201,9 @@ pub struct Options {
     /// Bytes of log that a primary keeps for members that lag.
     pub kept_bytes_max: u64,
     pub sector_bytes: u32,
+    /// Folders of data that a node sets aside at most. Campaigns: none. They damage no member, so whoever finds damage there
+    /// has found a bug.
+    pub quarantines_max: u64,
     /// After a reply that waits for no write, so many writes of a node alone go to the log's own thread.
     pub writes_beside_readers: u32,
     pub network_latency_us: Range,
@@ -289,6 +292,7 @@ impl Options {
                 },
             ),
             sector_bytes: *pick(disk, &[512, 4096]),
+            quarantines_max: 0,
             writes_beside_readers: *pick(
                 &mut stream(seed, STREAM_LOG_THREAD),
                 &[0, 0, 2, 8, WRITES_BESIDE_READERS],

@@ -13,6 +13,7 @@ mod clocks;
 mod disks;
 mod failover;
 mod members;
+mod quarantine;
 mod reads;
 mod slow;
 

@@ -20,7 +20,7 @@ fn is_settled_voter(trio: &Trio, index: usize) -> bool {
     })
 }
 
-async fn wait_for_voters(trio: &Trio) {
+pub async fn wait_for_voters(trio: &Trio) {
     for _ in 0..600 {
         if (0..3).all(|index| is_settled_voter(trio, index)) {
             return;
@@ -31,7 +31,7 @@ async fn wait_for_voters(trio: &Trio) {
 }
 
 /// The process dies, and its disk is lost.
-fn burn(trio: &Trio, index: usize) {
+pub fn burn(trio: &Trio, index: usize) {
     trio.world.kill(trio.nodes[index]);
     trio.world.with_disk(trio.nodes[index], |disk| {
         for name in disk.names() {

@@ -128,7 +128,7 @@ impl Cluster {
                 return Err(format!("{from:?} has other data at the mark {:?}", digest.position));
             }
             for node in self.nodes.values_mut().filter(|node| node.id != from) {
-                node.with(|shard, _, outputs| shard.digest_told(from, digest, outputs));
+                node.with(|shard, now, outputs| shard.digest_told(from, digest, now, outputs));
                 self.agreed = self.agreed.max(node.shard.engine.log.digest_agreed);
                 if node.shard.divergence().is_some() {
                     return Err(format!("{:?} sees a difference where there is none", node.id));
