@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use ramkeep_net::{ChaCha8Rng, Host, sleep};
 
 use crate::proxy::Proxy;
 use ramkeep_drive::ask::ask;
+use ramkeep_drive::ports::free_port;
 use ramkeep_drive::process::{Process, Program, log_tail};
 use ramkeep_drive::target::Target;
 
@@ -68,8 +69,7 @@ impl Ports {
 
     fn take(&mut self) -> u16 {
         let Some(base) = self.base else {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-            return listener.local_addr().expect("a bound listener has an address").port();
+            return free_port().expect("some ports are free");
         };
         let port = base + self.next;
         self.next = if self.next + 1 < PORTS { self.next + 1 } else { PORTS_FIXED };

@@ -6,14 +6,14 @@
 
 use ramkeep_check::reply::Reply;
 use ramkeep_drive::ask::ask;
+use ramkeep_drive::ports::free_port;
 use ramkeep_drive::process::{Process, Program};
 use ramkeep_drive::target::Target;
-use ramkeep_net::{Host, Listener, sleep};
+use ramkeep_net::{Host, sleep};
 use ramkeep_server::cli::demo::Role;
 use ramkeep_server::cli::dev::{DevNode, configuration};
 use rand_core::RngCore;
 use std::cell::RefCell;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,7 +70,8 @@ impl Cluster {
         let name = format!("ramkeep-demo-{}-{:08x}", host.facts().process_id, random.next_u32());
         let folder = Folder(std::env::temp_dir().join(name));
         std::fs::create_dir_all(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
-        let ports = free_ports(host, ZONES.len() * 2).map_err(|error| format!("no free ports: {error}"))?;
+        let ports: Option<Vec<u16>> = (0..ZONES.len() * 2).map(|_| free_port()).collect();
+        let ports = ports.ok_or("no free ports")?;
         let nodes: Vec<DevNode> = ZONES
             .iter()
             .zip(ports.chunks(2))
@@ -206,13 +207,6 @@ fn role_of(info: &str) -> Role {
         (_, _, Some("up")) => Role::Replica,
         _ => Role::Lost,
     }
-}
-
-/// Different ports that nobody listens on.
-fn free_ports(host: &Host, count: usize) -> io::Result<Vec<u16>> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listeners: io::Result<Vec<Listener>> = (0..count).map(|_| host.listen(any, 1)).collect();
-    Ok(listeners?.iter().map(|listener| listener.local_address().port()).collect())
 }
 
 #[cfg(test)]

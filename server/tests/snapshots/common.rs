@@ -1,5 +1,6 @@
 //! Nodes of one test in this process: the server's own code on real sockets and simulated disks.
 
+use ramkeep_drive::ports::free_port;
 use ramkeep_engine::NodeFacts;
 use ramkeep_engine::config::Config;
 use ramkeep_engine::time::Now;
@@ -34,7 +35,8 @@ pub struct Member {
 
 impl Member {
     pub fn new(name: &'static str, role: &'static str) -> Member {
-        Member { name, role, client: free_port(), peer: free_port() }
+        let [client, peer] = [(); 2].map(|()| free_port().expect("some ports are free"));
+        Member { name, role, client, peer }
     }
 
     fn words(&self) -> Vec<Vec<u8>> {
@@ -42,12 +44,6 @@ impl Member {
         let line = format!("{name} {name} {role} 127.0.0.1:{peer} 127.0.0.1:{client}");
         line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "a port of the machine, before there is a node")]
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
-    listener.local_addr().expect("a bound listener has an address").port()
 }
 
 /// A node that serves.
