@@ -159,6 +159,11 @@ fn a_minority_refuses_and_any_node_takes_clients_to_the_primary() {
     cluster.dev(&["partition", "b"]);
     cluster.wait("another zone serves", || cluster.primary().is_some_and(|now| now != "b"));
     cluster.dev(&["heal"]);
+    for _ in 0..5 {
+        // Killed means that its ports are free.
+        cluster.dev(&["kill", "c"]);
+        cluster.dev(&["start", "c"]);
+    }
     cluster.dev(&["kill", "b"]);
     cluster.dev(&["kill", "c"]);
     cluster.wait("the rest sees that it is a minority", || {

@@ -24,6 +24,8 @@ use std::time::Duration;
 const READY_STEPS_MAX: usize = 600;
 const STEP: Duration = Duration::from_millis(100);
 const STOP_STEPS_MAX: usize = 150;
+/// A process that was killed is gone within some of these.
+const GONE_STEP: Duration = Duration::from_millis(20);
 
 /// Does what was asked; text for standard output, or what went wrong.
 pub async fn run(host: &Host, arguments: &DevArguments) -> Result<String, String> {
@@ -36,7 +38,7 @@ pub async fn run(host: &Host, arguments: &DevArguments) -> Result<String, String
     };
     match &arguments.action {
         DevAction::Up(plan) => dev.up(plan).await,
-        DevAction::Kill(zone) => dev.signal(zone, "KILL").map(|()| format!("zone {zone}: killed\n")),
+        DevAction::Kill(zone) => dev.kill(zone).await,
         DevAction::Pause(zone) => dev.signal(zone, "STOP").map(|()| format!("zone {zone}: stands still\n")),
         DevAction::Resume(zone) => dev.signal(zone, "CONT").map(|()| format!("zone {zone}: runs on\n")),
         DevAction::Start(zone) => {
@@ -198,9 +200,7 @@ impl Dev<'_> {
     fn process_of(&self, name: &str) -> Option<u32> {
         let text = self.host.read_file(&self.path(&format!("{name}.pid"))).ok()?;
         let process: u32 = String::from_utf8_lossy(&text).trim().parse().ok()?;
-        let output =
-            Command::new("ps").args(["-o", "stat=,args=", "-p", &process.to_string()]).output().ok()?;
-        let line = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = told_by_ps("stat=,args=", process)?;
         let is_ours = line.contains(&self.path(&format!("{name}.conf"))) && !line.starts_with('Z');
         is_ours.then_some(process)
     }
@@ -214,6 +214,19 @@ impl Dev<'_> {
             Ok(status) => Err(format!("zone {name} cannot be signalled: {status}")),
             Err(error) => Err(format!("zone {name} cannot be signalled: {error}")),
         }
+    }
+
+    /// Returns when the process has let go of its ports and its directory, so that it can be started again at once.
+    async fn kill(&self, name: &str) -> Result<String, String> {
+        let process = self.process_of(name);
+        self.signal(name, "KILL")?;
+        for _ in 0..STOP_STEPS_MAX {
+            if process.is_none_or(is_gone) {
+                return Ok(format!("zone {name}: killed\n"));
+            }
+            ramkeep_net::sleep(GONE_STEP).await;
+        }
+        Err(format!("zone {name} was killed and has not ended yet: perhaps its disk does not answer"))
     }
 
     async fn call(&self, zone: &str, word: &str) -> Result<(), String> {
@@ -281,23 +294,50 @@ impl Dev<'_> {
     }
 
     async fn stop(&self) -> Result<String, String> {
-        let running: Vec<String> = self
-            .nodes()
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|name| self.process_of(name).is_some())
-            .collect();
-        for name in &running {
+        let names = self.nodes().into_iter().map(|(name, _)| name);
+        let running: Vec<(String, u32)> =
+            names.filter_map(|name| self.process_of(&name).map(|process| (name, process))).collect();
+        for (name, _) in &running {
             // One that stands still would not hear.
             self.signal(name, "CONT")?;
             self.signal(name, "TERM")?;
         }
         for _ in 0..STOP_STEPS_MAX {
-            if running.iter().all(|name| self.process_of(name).is_none()) {
+            if running.iter().all(|(_, process)| is_gone(*process)) {
                 return Ok(format!("stopped {} nodes; the data stay in {}\n", running.len(), self.shown));
             }
             ramkeep_net::sleep(STEP).await;
         }
         Err("some nodes do not stop; `ramkeep dev kill ZONE` ends them".into())
+    }
+}
+
+/// One line about a process; empty if there is none.
+fn told_by_ps(columns: &str, process: u32) -> Option<String> {
+    let output = Command::new("ps").args(["-o", columns, "-p", &process.to_string()]).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether nothing of a process holds ports or files any more.
+fn is_gone(process: u32) -> bool {
+    told_by_ps("stat=", process).is_some_and(|state| has_ended(&state))
+}
+
+/// Reads what `ps` calls its state. A zombie has let go of everything, unless threads of it still end (`l`).
+fn has_ended(state: &str) -> bool {
+    state.is_empty() || state.starts_with('Z') && !state.contains('l')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_ended;
+
+    #[test]
+    fn a_process_has_ended_when_its_last_thread_has() {
+        for (state, expected) in
+            [("", true), ("Z", true), ("Zs", true), ("Zl", false), ("Sl", false), ("D", false)]
+        {
+            assert_eq!(has_ended(state), expected, "{state}");
+        }
     }
 }
