@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WRITERS: usize = 6;
 
@@ -169,6 +169,8 @@ fn a_minority_refuses_and_any_node_takes_clients_to_the_primary() {
     cluster.wait("the rest sees that it is a minority", || {
         cluster.status(0).is_some_and(|(has_quorum, _)| !has_quorum)
     });
+    let output = cluster.run(&["dev", "status"]);
+    assert_eq!(output.status.code(), Some(1), "no quorum: {}", printed(&output));
     let mut client = Client::connect(cluster.address(0)).expect("a connection");
     client.set_patience(Duration::from_secs(10)).expect("a socket takes a timeout");
     let answer = client.call(&["SET", "alone", "1"]);
@@ -245,4 +247,26 @@ fn a_replica_is_as_fresh_as_its_reader_asks() {
     assert!(refused.is_error(), "nobody can tell how fresh it is: {refused:?}");
     ok(&mut reader, &["CLIENT", "READ-CONSISTENCY", "EVENTUAL"]);
     assert_eq!(reader.call(&["GET", "k"]).expect("an answer").text().as_deref(), Some("199"));
+}
+
+#[test]
+fn a_zone_that_stands_still_keeps_nobody_from_being_healed_or_asked() {
+    let cluster = Cluster::start();
+    cluster.dev(&["partition", "b"]);
+    cluster.dev(&["partition", "c"]);
+    cluster.dev(&["pause", "a"]);
+    let output = cluster.run(&["dev", "heal"]);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("zone a could not be asked: timed out; all others are healed"), "{told}");
+    cluster.wait("b and c serve", || cluster.run(&["dev", "status"]).status.success());
+    let begun = Instant::now();
+    assert!(cluster.run(&["dev", "status"]).status.success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "the first zone is not waited for: {:?}",
+        begun.elapsed()
+    );
+    cluster.dev(&["resume", "a"]);
+    cluster.dev(&["heal"]);
 }

@@ -7,6 +7,7 @@
 
 use ramkeep_drive::process::ENDS_WITH_INPUT;
 use ramkeep_net::Host;
+use ramkeep_server::cli::Outcome;
 use ramkeep_server::cli::client::{Client, ClientError};
 use ramkeep_server::cli::dev::{
     DevAction, DevArguments, DevNode, Plan, configuration, hints, node_of, target,
@@ -24,11 +25,13 @@ use std::time::Duration;
 const READY_STEPS_MAX: usize = 600;
 const STEP: Duration = Duration::from_millis(100);
 const STOP_STEPS_MAX: usize = 150;
+/// A node that runs answers within this; it asks silent ones for two seconds itself.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 /// A process that was killed is gone within some of these.
 const GONE_STEP: Duration = Duration::from_millis(20);
 
-/// Does what was asked; text for standard output, or what went wrong.
-pub async fn run(host: &Host, arguments: &DevArguments) -> Result<String, String> {
+/// Does what was asked, or says what went wrong.
+pub async fn run(host: &Host, arguments: &DevArguments) -> Result<Outcome, String> {
     let directory = std::path::absolute(&arguments.directory).map_err(|error| error.to_string())?;
     let dev = Dev {
         host,
@@ -36,7 +39,7 @@ pub async fn run(host: &Host, arguments: &DevArguments) -> Result<String, String
         shown: arguments.directory.clone(),
         started: RefCell::default(),
     };
-    match &arguments.action {
+    let done = match &arguments.action {
         DevAction::Up(plan) => dev.up(plan).await,
         DevAction::Kill(zone) => dev.kill(zone).await,
         DevAction::Pause(zone) => dev.signal(zone, "STOP").map(|()| format!("zone {zone}: stands still\n")),
@@ -59,9 +62,13 @@ pub async fn run(host: &Host, arguments: &DevArguments) -> Result<String, String
             Ok(format!("zone {zone}: cut off from the others\n"))
         }
         DevAction::Heal => dev.heal().await,
-        DevAction::Status => dev.status().await.map(|status| table(&status)),
+        DevAction::Status => {
+            let status = dev.status().await?;
+            return Ok(Outcome { text: table(&status), exit_code: u8::from(!status.has_quorum) });
+        }
         DevAction::Stop => dev.stop().await,
-    }
+    };
+    done.map(|text| Outcome { text, exit_code: 0 })
 }
 
 /// How long a node lives.
@@ -229,37 +236,52 @@ impl Dev<'_> {
         Err(format!("zone {name} was killed and has not ended yet: perhaps its disk does not answer"))
     }
 
-    async fn call(&self, zone: &str, word: &str) -> Result<(), String> {
+    async fn call(&self, zone: &str, word: &'static str) -> Result<(), String> {
         let port = self.port_of(zone)?;
-        let asked = async {
-            let mut client = Client::connect(self.host, &target(port)).await?;
-            client.call(&["RAMKEEP", word]).await
-        };
-        let outcome: Result<_, ClientError> = asked.await;
-        outcome.map(drop).map_err(|error| format!("zone {zone}: {error}"))
+        tell(self.host.clone(), port, word).await.map_err(|error| format!("zone {zone}: {error}"))
     }
 
+    /// All nodes are asked at once, so that one that stands still keeps none of the others cut off.
     async fn heal(&self) -> Result<String, String> {
-        for (name, _) in self.nodes() {
-            if self.process_of(&name).is_some() {
-                self.call(&name, "HEAL").await?;
+        let running = self.nodes().into_iter().filter(|(name, _)| self.process_of(name).is_some());
+        let asked: Vec<_> = running
+            .map(|(name, port)| (name, ramkeep_net::spawn(tell(self.host.clone(), port, "HEAL"))))
+            .collect();
+        let mut failed = Vec::new();
+        for (name, asking) in asked {
+            let outcome = asking.await.map_err(|error| error.to_string());
+            if let Err(why) = outcome.and_then(|told| told.map_err(|error| error.to_string())) {
+                failed.push(format!("zone {name} could not be asked: {why}"));
             }
         }
-        Ok("all zones reach each other again\n".into())
+        match failed.is_empty() {
+            true => Ok("all zones reach each other again\n".into()),
+            false => Err(format!("{}; all others are healed", failed.join("; "))),
+        }
     }
 
-    /// As the first node sees it that answers and has a quorum; else as any that answers.
+    /// As a node sees it that has a quorum, whichever answers first; else as the first that answers at all.
     async fn status(&self) -> Result<ClusterStatus, String> {
         let nodes = self.nodes();
         if nodes.is_empty() {
             return Err(format!("there is no cluster in {}: `ramkeep dev` makes one", self.shown));
         }
-        let mut found = None;
+        let (sender, mut answers) = ramkeep_net::mpsc::unbounded_channel();
         for (_, port) in nodes {
-            match ask(self.host, &target(port)).await {
-                Ok(status) if status.has_quorum => return Ok(status),
-                Ok(status) => found = Some(status),
-                Err(_) => {}
+            let (host, sender) = (self.host.clone(), sender.clone());
+            ramkeep_net::spawn(async move {
+                let answer = ramkeep_net::timeout(ANSWER_TIME_MAX, ask(&host, &target(port))).await;
+                // Nobody waits any more for what comes after the first that has a quorum.
+                let _ = sender.send(answer);
+            });
+        }
+        drop(sender);
+        let mut found = None;
+        while let Some(answer) = answers.recv().await {
+            match answer {
+                Ok(Ok(status)) if status.has_quorum => return Ok(status),
+                Ok(Ok(status)) => found = found.or(Some(status)),
+                Ok(Err(_)) | Err(_) => {}
             }
         }
         found.ok_or_else(|| "no node answers".to_owned())
@@ -310,6 +332,16 @@ impl Dev<'_> {
         }
         Err("some nodes do not stop; `ramkeep dev kill ZONE` ends them".into())
     }
+}
+
+/// Tells a node a word that it only confirms.
+async fn tell(host: Host, port: u16, word: &'static str) -> Result<(), ClientError> {
+    let telling = async {
+        let mut client = Client::connect(&host, &target(port)).await?;
+        client.call(&["RAMKEEP", word]).await.map(drop)
+    };
+    let told = ramkeep_net::timeout(ANSWER_TIME_MAX, telling).await;
+    told.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
 }
 
 /// One line about a process; empty if there is none.

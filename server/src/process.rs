@@ -60,10 +60,7 @@ pub fn main() -> ExitCode {
             finish_run(ramkeep_net::run(cli::snapshot::create(&host, &target)))
         }
         Invocation::Dev(arguments) => match ramkeep_net::run(crate::dev::run(&host, &arguments)) {
-            Ok(Ok(text)) => {
-                print_out(&text);
-                ExitCode::SUCCESS
-            }
+            Ok(Ok(outcome)) => finish(&outcome),
             Ok(Err(why)) => fail(&why),
             Err(error) => fail(&format!("the runtime does not start: {error}")),
         },
