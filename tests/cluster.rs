@@ -175,6 +175,16 @@ fn a_minority_refuses_and_any_node_takes_clients_to_the_primary() {
     client.set_patience(Duration::from_secs(10)).expect("a socket takes a timeout");
     let answer = client.call(&["SET", "alone", "1"]);
     assert!(answer.as_ref().map_or(true, |reply| reply.is_error()), "a minority wrote: {answer:?}");
+    cluster.dev(&["kill", "a"]);
+    let begun = Instant::now();
+    let output = cluster.run(&["dev", "start", "a"]);
+    assert!(output.status.success(), "it runs: {}", printed(&output));
+    assert!(
+        printed(&output).contains("zone a runs; no quorum yet: 1 of 3 nodes run\n"),
+        "{}",
+        printed(&output)
+    );
+    assert!(begun.elapsed() < Duration::from_secs(20), "nobody is waited for: {:?}", begun.elapsed());
     cluster.dev(&["start", "b"]);
     cluster.wait("two zones serve again", || cluster.primary().is_some());
 }

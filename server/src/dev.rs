@@ -13,7 +13,7 @@ use ramkeep_server::cli::dev::{
     DevAction, DevArguments, DevNode, Plan, configuration, hints, node_of, target,
 };
 use ramkeep_server::cli::status::{ask, table};
-use ramkeep_server::status::ClusterStatus;
+use ramkeep_server::status::{ClusterStatus, NodeStatus};
 use rand_core::RngCore;
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -24,6 +24,8 @@ use std::time::Duration;
 /// A started cluster serves within this time, replay of its logs included.
 const READY_STEPS_MAX: usize = 600;
 const STEP: Duration = Duration::from_millis(100);
+/// A node that is started follows a primary within this time, where the others can have one.
+const FOLLOW_STEPS_MAX: usize = 100;
 const STOP_STEPS_MAX: usize = 150;
 /// A node that runs answers within this; it asks silent ones for two seconds itself.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
@@ -44,19 +46,7 @@ pub async fn run(host: &Host, arguments: &DevArguments) -> Result<Outcome, Strin
         DevAction::Kill(zone) => dev.kill(zone).await,
         DevAction::Pause(zone) => dev.signal(zone, "STOP").map(|()| format!("zone {zone}: stands still\n")),
         DevAction::Resume(zone) => dev.signal(zone, "CONT").map(|()| format!("zone {zone}: runs on\n")),
-        DevAction::Start(zone) => {
-            dev.port_of(zone)?;
-            if dev.process_of(zone).is_some() {
-                return Err(format!("zone {zone} runs already"));
-            }
-            dev.start(zone, Life::OfItsOwn)?;
-            dev.wait(|status| {
-                let is_there = |node: &&ramkeep_server::status::NodeStatus| node.node == *zone;
-                status.nodes.iter().find(is_there).is_some_and(|node| node.primary.is_some())
-            })
-            .await
-            .map(|status| table(&status))
-        }
+        DevAction::Start(zone) => dev.start_one(zone).await,
         DevAction::Partition(zone) => {
             dev.call(zone, "CUT").await?;
             Ok(format!("zone {zone}: cut off from the others\n"))
@@ -118,7 +108,7 @@ impl Dev<'_> {
             }
         }
         let mut status = self
-            .wait(|status| {
+            .wait(READY_STEPS_MAX, |status| {
                 status.has_quorum && status.nodes.iter().all(|node| node.primary == status.primary)
             })
             .await?;
@@ -131,8 +121,9 @@ impl Dev<'_> {
                 Err(error) => Err(error),
             };
             moved.map_err(|error| format!("zone {} does not take over: {error}", first.name))?;
-            status =
-                self.wait(|status| status.has_quorum && status.primary.as_ref() == Some(&first.name)).await?;
+            let leads =
+                |status: &ClusterStatus| status.has_quorum && status.primary.as_ref() == Some(&first.name);
+            status = self.wait(READY_STEPS_MAX, leads).await?;
         }
         let text = table(&status) + &hints(&self.shown, first.port);
         if !plan.foreground {
@@ -142,6 +133,39 @@ impl Dev<'_> {
         let mut signals = self.host.shutdown_signals().map_err(|error| error.to_string())?;
         signals.next().await;
         self.stop().await
+    }
+
+    /// Starts a node that does not run. Without a majority of running nodes nobody can serve, so nothing is waited for
+    /// then but that it answers.
+    async fn start_one(&self, zone: &str) -> Result<String, String> {
+        let port = self.port_of(zone)?;
+        if self.process_of(zone).is_some() {
+            return Err(format!("zone {zone} runs already"));
+        }
+        self.start(zone, Life::OfItsOwn)?;
+        self.wait_for_answer(zone, port).await?;
+        let nodes = self.nodes();
+        let running = nodes.iter().filter(|(name, _)| self.process_of(name).is_some()).count();
+        if running <= nodes.len() / 2 {
+            return Ok(format!("zone {zone} runs; no quorum yet: {running} of {} nodes run\n", nodes.len()));
+        }
+        let is_there = |node: &&NodeStatus| node.node == zone && node.primary.is_some();
+        let follows = |status: &ClusterStatus| status.nodes.iter().any(|node| is_there(&node));
+        let waited = self.wait(FOLLOW_STEPS_MAX, follows).await;
+        Ok(waited.map_or_else(|_| format!("zone {zone} runs; no quorum yet\n"), |status| table(&status)))
+    }
+
+    /// A refusal is an answer as well: the node may be reading its data.
+    async fn wait_for_answer(&self, zone: &str, port: u16) -> Result<(), String> {
+        for _ in 0..READY_STEPS_MAX {
+            self.check_running()?;
+            let answer = ramkeep_net::timeout(ANSWER_TIME_MAX, ask(self.host, &target(port))).await;
+            if matches!(answer, Ok(Ok(_) | Err(ClientError::Refused(_)))) {
+                return Ok(());
+            }
+            ramkeep_net::sleep(STEP).await;
+        }
+        Err(format!("zone {zone} runs and does not answer; see {}/{zone}.log", self.shown))
     }
 
     fn write(&self, nodes: &[DevNode]) -> Result<(), String> {
@@ -299,9 +323,13 @@ impl Dev<'_> {
         Ok(())
     }
 
-    async fn wait(&self, is_enough: impl Fn(&ClusterStatus) -> bool) -> Result<ClusterStatus, String> {
+    async fn wait(
+        &self,
+        steps_max: usize,
+        is_enough: impl Fn(&ClusterStatus) -> bool,
+    ) -> Result<ClusterStatus, String> {
         let mut last = Err("no node answers".to_owned());
-        for _ in 0..READY_STEPS_MAX {
+        for _ in 0..steps_max {
             self.check_running()?;
             last = self.status().await;
             if let Ok(status) = &last
