@@ -79,6 +79,35 @@ fn a_server_that_forgets_is_found_out() {
     fs::remove_dir_all(folder).expect("ours to remove");
 }
 
+#[test]
+fn a_closed_terminal_leaves_nothing_behind() {
+    let (folder, temporary) = (fresh_folder(), fresh_folder());
+    fs::create_dir_all(&temporary).expect("the target folder is writable");
+    let child = Command::new(Program::under_test().path)
+        .args(["demo", "--dir"])
+        .arg(&folder)
+        .env("TMPDIR", &temporary)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let count = || fs::read_dir(&temporary).expect("it is there").count();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while count() == 0 {
+        assert!(Instant::now() < deadline, "the zones have a folder");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let sent = Command::new("kill").args(["-HUP", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    let output = end(child);
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+    assert_eq!(count(), 0, "its folder is gone");
+    for folder in [folder, temporary] {
+        fs::remove_dir_all(folder).expect("ours to remove");
+    }
+}
+
 /// Servers that are no Ramkeep, where they are installed.
 fn others() -> Vec<Program> {
     let names = ["redis-server", "valkey-server"];

@@ -41,4 +41,6 @@ pub enum ShutdownSignal {
     Terminate,
     /// SIGINT, the Ctrl-C of a terminal.
     Interrupt,
+    /// SIGHUP: the terminal is gone.
+    Hangup,
 }

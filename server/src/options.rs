@@ -185,7 +185,7 @@ impl NodeOptions {
 
 #[derive(clap::Args)]
 struct DemoOptions {
-    /// How long it goes on
+    /// How long it goes on, 3 to 3600 seconds
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(demo::SECONDS_MIN as i64..=demo::SECONDS_MAX as i64))]
     seconds: u32,
     /// Write to this server instead, and do it no harm: redis://[[user]:password@]host[:port][/database]

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as values.
+//! SIGTERM, SIGINT and SIGHUP as values.
 //!
 //! Lives here: catching them. Not here: what a server does about them.
 
@@ -11,18 +11,33 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl ShutdownSignals {
     pub(super) fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: None })
+    }
+
+    /// SIGHUP asks for the end as well: for commands of a terminal, which leave nothing behind when it is closed.
+    pub fn and_hangup(self) -> io::Result<Self> {
+        Ok(Self { hangup: Some(signal(SignalKind::hangup())?), ..self })
     }
 
     /// Waits for the next signal.
     pub async fn next(&mut self) -> ShutdownSignal {
+        let Self { terminate, interrupt, hangup } = self;
+        let hung_up = async {
+            match hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         crate::select! {
-            _ = self.terminate.recv() => ShutdownSignal::Terminate,
-            _ = self.interrupt.recv() => ShutdownSignal::Interrupt,
+            _ = terminate.recv() => ShutdownSignal::Terminate,
+            _ = interrupt.recv() => ShutdownSignal::Interrupt,
+            _ = hung_up => ShutdownSignal::Hangup,
         }
     }
 }

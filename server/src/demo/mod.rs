@@ -18,7 +18,7 @@ use ramkeep_drive::ask::{encode, reply};
 use ramkeep_drive::client::{self, Habit, Manner, Shared, SharedRef};
 use ramkeep_drive::marks::{self, Marks};
 use ramkeep_drive::target::{Target, Url};
-use ramkeep_net::{ChaCha8Rng, Host, JoinHandle, sleep, spawn, timeout};
+use ramkeep_net::{ChaCha8Rng, Host, JoinHandle, ShutdownSignals, sleep, spawn, timeout};
 use ramkeep_server::cli::Outcome;
 use ramkeep_server::cli::demo::{DemoArguments, FaultSeen, Lane, Role, Run, page::page};
 use rand_core::{RngCore, SeedableRng};
@@ -50,7 +50,8 @@ const PAGE_FILE: &str = "report.html";
 
 /// Plays it; an error is something of the machine, not of the server.
 pub async fn run(host: &Host, arguments: &DemoArguments) -> Result<Outcome, String> {
-    let mut signals = host.shutdown_signals().map_err(|error| format!("signals: {error}"))?;
+    let signals = host.shutdown_signals().and_then(ShutdownSignals::and_hangup);
+    let mut signals = signals.map_err(|error| format!("signals: {error}"))?;
     ramkeep_net::select! {
         outcome = play(host, arguments) => outcome,
         signal = signals.next() => Err(format!("stopped by {signal:?}")),
