@@ -105,6 +105,12 @@ fn a_damaged_snapshot_is_refused_and_nothing_is_changed() {
     };
     let verified = run(&["snapshot", "verify"]);
     assert_eq!(verified.status.code(), Some(1), "{}", tools::printed(&verified));
+    let empty = server.folder().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let told =
+        std::process::Command::new(&program).args(["snapshot", "verify"]).arg(&empty).output().unwrap();
+    assert!(told.status.success() && tools::printed(&told).contains("no snapshot in "), "{told:?}");
+    fs::remove_dir(&empty).unwrap();
     let output = std::process::Command::new(&program)
         .args(["--port", &server.port().to_string(), "--dir"])
         .arg(server.folder())

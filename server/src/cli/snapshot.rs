@@ -79,6 +79,9 @@ impl Facts {
 async fn tell(disk: &Rc<dyn Disk>, arguments: &SnapshotArguments) -> Result<Outcome, String> {
     let positions = snapshot::list(disk).await.map_err(|error| error.to_string())?;
     let mut outcome = Outcome { text: String::new(), exit_code: 0 };
+    if positions.is_empty() && !arguments.json {
+        outcome.text = format!("no snapshot in {}\n", arguments.directory.display());
+    }
     for position in positions {
         let line = match arguments.action {
             SnapshotAction::List => {
