@@ -4,11 +4,13 @@
 //! primary's zone is killed under load (5 without it).
 #![allow(clippy::disallowed_methods, reason = "these tests are about real processes")]
 
-use ramkeep_tests::cluster::{Cluster, ZONES};
+use ramkeep_tests::cluster::{Cluster, ZONES, free_ports};
 use ramkeep_tests::resp::Client;
+use ramkeep_tests::server::{Program, fresh_folder};
 use ramkeep_tests::tools::{self, printed};
 use serde_json::Value as Json;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -279,4 +281,23 @@ fn a_zone_that_stands_still_keeps_nobody_from_being_healed_or_asked() {
     );
     cluster.dev(&["resume", "a"]);
     cluster.dev(&["heal"]);
+}
+
+#[test]
+fn a_cluster_whose_port_is_taken_leaves_nothing_behind() {
+    let port = free_ports();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).expect("it was free");
+    let folder = fresh_folder();
+    let output = Command::new(Program::under_test().path)
+        .args(["dev", "--port", &port.to_string(), "--dir"])
+        .arg(&folder)
+        .output()
+        .expect("the program starts");
+    let told = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(&format!("port {} cannot be had", port + 1)), "{told}");
+    assert!(!folder.join("a.conf").exists(), "another port may be tried");
+    // A folder that was never made is no error.
+    let _ = std::fs::remove_dir_all(folder);
+    drop(taken);
 }

@@ -6,7 +6,7 @@
 //! started ends with it, by whatever cause.
 
 use ramkeep_drive::process::ENDS_WITH_INPUT;
-use ramkeep_net::Host;
+use ramkeep_net::{Host, ShutdownSignals};
 use ramkeep_server::cli::Outcome;
 use ramkeep_server::cli::client::{Client, ClientError};
 use ramkeep_server::cli::dev::{
@@ -17,6 +17,7 @@ use ramkeep_server::status::{ClusterStatus, NodeStatus};
 use rand_core::RngCore;
 use std::cell::RefCell;
 use std::fs::OpenOptions;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -90,6 +91,7 @@ impl Dev<'_> {
         let known = self.nodes();
         let is_new = known.is_empty();
         if is_new {
+            self.check_ports(&nodes)?;
             self.write(&nodes)?;
         } else if known.len() != nodes.len()
             || known.iter().zip(&nodes).any(|(known, node)| known.1 != node.port)
@@ -125,12 +127,13 @@ impl Dev<'_> {
                 |status: &ClusterStatus| status.has_quorum && status.primary.as_ref() == Some(&first.name);
             status = self.wait(READY_STEPS_MAX, leads).await?;
         }
-        let text = table(&status) + &hints(&self.shown, first.port);
+        let text = table(&status) + &hints(&self.shown, first.port, nodes.len());
         if !plan.foreground {
             return Ok(text);
         }
         print!("{text}");
-        let mut signals = self.host.shutdown_signals().map_err(|error| error.to_string())?;
+        let signals = self.host.shutdown_signals().and_then(ShutdownSignals::and_hangup);
+        let mut signals = signals.map_err(|error| error.to_string())?;
         signals.next().await;
         self.stop().await
     }
@@ -166,6 +169,17 @@ impl Dev<'_> {
             ramkeep_net::sleep(STEP).await;
         }
         Err(format!("zone {zone} runs and does not answer; see {}/{zone}.log", self.shown))
+    }
+
+    /// Nothing is written for nodes that could not start: the files would keep the ports for good.
+    fn check_ports(&self, nodes: &[DevNode]) -> Result<(), String> {
+        for port in nodes.iter().flat_map(|node| [node.port, node.peer_port]) {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            self.host
+                .listen(address, 1)
+                .map_err(|error| format!("port {port} cannot be had: {error}; take another --port"))?;
+        }
+        Ok(())
     }
 
     fn write(&self, nodes: &[DevNode]) -> Result<(), String> {

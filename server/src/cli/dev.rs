@@ -65,6 +65,9 @@ impl Plan {
                 self.nodes
             ));
         }
+        if self.port == 0 {
+            return Err("--port 0: the nodes need ports that stay the same".into());
+        }
         let peer_distance = if self.port > 50_000 { 100 } else { 10_000 };
         let mut nodes = Vec::new();
         for index in 0..self.nodes {
@@ -128,14 +131,21 @@ pub fn target(port: u16) -> Target {
     Target { host: "127.0.0.1".into(), port, password: None }
 }
 
-/// What to do next, once the cluster runs.
-pub fn hints(directory: &str, port: u16) -> String {
+/// What to do next, once a cluster of so many nodes runs.
+pub fn hints(directory: &str, port: u16, nodes: usize) -> String {
     let option = if directory == DEFAULT_DIRECTORY { String::new() } else { format!(" --dir {directory}") };
+    let (ok, kill, cut) = match nodes {
+        1 => ("on disk", "kill -9; `start` brings it back with all that was acknowledged", String::new()),
+        _ => (
+            "on disk in a majority of zones",
+            "kill -9; another zone serves in about a second",
+            format!("  ramkeep dev{option} partition a         cut zone a off; `heal` takes it back\n"),
+        ),
+    };
     format!(
-        "\n  redis-cli -p {port} set hello world    OK: on disk in a majority of zones\n  \
-         ramkeep dev{option} kill a              kill -9; another zone serves in about a second\n  \
-         ramkeep dev{option} start a\n  \
-         ramkeep dev{option} partition a         cut zone a off; `heal` takes it back\n  \
+        "\n  redis-cli -p {port} set hello world    OK: {ok}\n  \
+         ramkeep dev{option} kill a              {kill}\n  \
+         ramkeep dev{option} start a\n{cut}  \
          ramkeep dev{option} status\n  \
          ramkeep dev{option} stop                the data stay in {directory}\n"
     )
@@ -159,10 +169,18 @@ mod tests {
             (plan(2, 6379, None), "odd number"),
             (plan(9, 6379, None), "up to 7"),
             (plan(3, 65_534, None), "do not exist"),
+            (plan(3, 0, None), "--port 0"),
             (plan(3, 6379, Some("x")), "no such zone"),
         ] {
             assert!(bad.nodes().expect_err(part).contains(part));
         }
+    }
+
+    #[test]
+    fn one_node_alone_is_promised_no_other_zone() {
+        assert!(hints("d", 7000, 3).contains("another zone serves"));
+        let alone = hints("d", 7000, 1);
+        assert!(!alone.contains("zone"), "{alone}");
     }
 
     #[test]
