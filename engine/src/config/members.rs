@@ -73,7 +73,7 @@ pub fn node_number(name: &str) -> u32 {
     (!crc).max(1)
 }
 
-/// Reads words, five for each member, behind those that stand already; a name that stands already is replaced.
+/// Reads words, five for each member, behind those that stand already.
 pub(super) fn read(words: &[&[u8]], before: &[Member]) -> Result<Vec<Member>, String> {
     if words.is_empty() {
         return Ok(Vec::new());
@@ -86,10 +86,13 @@ pub(super) fn read(words: &[&[u8]], before: &[Member]) -> Result<Vec<Member>, St
     let mut members = before.to_vec();
     for words in words.chunks(WORDS) {
         let member = member(words)?;
-        match members.iter_mut().find(|known| known.name == member.name) {
-            Some(known) => *known = member,
-            None => members.push(member),
+        if members.iter().any(|known| known.name == member.name) {
+            return Err(format!(
+                "the name '{}' stands there twice: each node has one 'member' line",
+                member.name
+            ));
         }
+        members.push(member);
     }
     if members.len() > MEMBERS_MAX {
         return Err(format!("at most {MEMBERS_MAX} members"));
@@ -291,8 +294,8 @@ mod tests {
         let text: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert_eq!(list(&text.join(" ")), all);
         let words: Vec<&[u8]> = b"b zz engine 127.0.0.1:9 127.0.0.1:8".split(|byte| *byte == b' ').collect();
-        let replaced = read(&words, &all).expect("valid");
-        assert_eq!((replaced.len(), &*replaced[1].zone), (3, "zz"));
+        let refused = read(&words, &all).expect_err("one line for each");
+        assert!(refused.contains("'b' stands there twice"), "{refused}");
     }
 
     #[test]

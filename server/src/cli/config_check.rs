@@ -1,11 +1,11 @@
 //! `ramkeep config check FILE`: what becomes of each directive of a redis.conf.
 //!
-//! Lives here: the table and the JSON form. Not here: the judgement (`engine::config::check`).
+//! Lives here: the table and the JSON form. Not here: the judgement (`engine::config`).
 //!
 //! The JSON form: `{"file", "starts", "problem", "lines": [{"number", "directive", "value", "treatment", "reason"}]}`.
 
 use super::Outcome;
-use ramkeep_engine::config::{Config, Included, Line, LineTreatment, check, exposure};
+use ramkeep_engine::config::{Config, Included, Line, LineTreatment, check, check_members, exposure};
 use serde_json::json;
 
 /// Judges a file. Exit code 1 if a node would not start with it.
@@ -13,7 +13,7 @@ pub fn config_check(name: &str, text: &[u8], as_json: bool) -> Outcome {
     let lines = check(name, text);
     let refused = lines.iter().filter(|line| !line.treatment.is_accepted()).count();
     let problem = match refused {
-        0 => exposed(name, text),
+        0 => problem_of_whole(name, text),
         1 => Some("1 line keeps a node from starting".to_owned()),
         _ => Some(format!("{refused} lines keep a node from starting")),
     };
@@ -22,14 +22,24 @@ pub fn config_check(name: &str, text: &[u8], as_json: bool) -> Outcome {
     Outcome { text, exit_code: u8::from(problem.is_some()) }
 }
 
-/// Whether the file as a whole would open the node to everybody. Included files are not looked into.
-fn exposed(name: &str, text: &[u8]) -> Option<String> {
+/// Why the file as a whole keeps a node from starting: it would open the node to everybody, or names members that cannot
+/// be a cluster. Included files are not looked into; where there are such, the members are not judged.
+fn problem_of_whole(name: &str, text: &[u8]) -> Option<String> {
     let mut config = Config::new();
-    let mut nothing = |_: &str| Ok(Vec::<Included>::new());
-    match config.load(name, text, &mut nothing) {
-        Ok(_) => exposure(config.settings()).err().map(|exposed| exposed.to_string()),
-        Err(error) => Some(error.to_string()),
+    let mut includes = false;
+    let loaded = config.load(name, text, &mut |_: &str| {
+        includes = true;
+        Ok(Vec::<Included>::new())
+    });
+    if let Err(error) = loaded {
+        return Some(error.to_string());
     }
+    let settings = config.settings();
+    if let Err(exposed) = exposure(settings) {
+        return Some(exposed.to_string());
+    }
+    let members = if includes { Ok(()) } else { check_members(&settings.members, settings.own()) };
+    members.err().map(|error| error.to_string())
 }
 
 fn in_text(lines: &[Line], problem: Option<&str>) -> String {
@@ -111,6 +121,31 @@ mod tests {
             let outcome = config_check("f", file.as_bytes(), false);
             assert_eq!(outcome.text.lines().last(), Some(last), "{file}");
             assert_eq!(outcome.exit_code, 1);
+        }
+    }
+
+    #[test]
+    fn members_that_cannot_be_a_cluster_are_told_as_a_start_tells_them() {
+        let member = |name: &str, zone: &str, port: u16| {
+            format!("member {name} {zone} engine 127.0.0.1:{port} 127.0.0.1:{}\n", port + 100)
+        };
+        let file = |third: String| {
+            format!(
+                "node-name a\ncluster-id x\n{}{}{third}",
+                member("a", "za", 1000),
+                member("b", "zb", 1001)
+            )
+        };
+        for (third, reason) in [
+            (member("c", "zc", 1002), "a node starts with this file"),
+            (member("c", "zb", 1002), "zone 'zb' would have two voters, 'b' and 'c'"),
+            (member("b", "zc", 1002), "the name 'b' stands there twice"),
+            (String::new(), "2 voters bear no more failures than 1"),
+            ("include more.conf\n".to_owned(), "a node starts with this file"),
+        ] {
+            let outcome = config_check("f", file(third.clone()).as_bytes(), false);
+            assert!(outcome.text.contains(reason), "{third}: {}", outcome.text);
+            assert_eq!(outcome.exit_code, u8::from(!reason.starts_with("a node")), "{third}");
         }
     }
 
