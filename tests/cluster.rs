@@ -171,6 +171,10 @@ fn a_minority_refuses_and_any_node_takes_clients_to_the_primary() {
     cluster.wait("the rest sees that it is a minority", || {
         cluster.status(0).is_some_and(|(has_quorum, _)| !has_quorum)
     });
+    let told = cluster.run(&["status", "--json", "--port", &cluster.address(2).port().to_string()]);
+    assert_eq!(told.status.code(), Some(1), "nobody answers: {}", printed(&told));
+    let told: Json = serde_json::from_slice(&told.stdout).expect("JSON, whatever happens");
+    assert!(told["error"].as_str().is_some_and(|why| why.contains("refused")), "{told}");
     let output = cluster.run(&["dev", "status"]);
     assert_eq!(output.status.code(), Some(1), "no quorum: {}", printed(&output));
     let mut client = Client::connect(cluster.address(0)).expect("a connection");

@@ -59,11 +59,7 @@ pub fn main() -> ExitCode {
         Invocation::SnapshotCreate(target) => {
             finish_run(ramkeep_net::run(cli::snapshot::create(&host, &target)))
         }
-        Invocation::Dev(arguments) => match ramkeep_net::run(crate::dev::run(&host, &arguments)) {
-            Ok(Ok(outcome)) => finish(&outcome),
-            Ok(Err(why)) => fail(&why),
-            Err(error) => fail(&format!("the runtime does not start: {error}")),
-        },
+        Invocation::Dev(arguments) => finish_asked(ramkeep_net::run(crate::dev::run(&host, &arguments))),
         Invocation::Demo(arguments) => match ramkeep_net::run(crate::demo::run(&host, &arguments)) {
             Ok(Ok(outcome)) => finish(&outcome),
             Ok(Err(why)) => {
@@ -72,9 +68,11 @@ pub fn main() -> ExitCode {
             }
             Err(error) => fail(&format!("the runtime does not start: {error}")),
         },
-        Invocation::Status(arguments) => finish_run(ramkeep_net::run(cli::status::status(&host, &arguments))),
+        Invocation::Status(arguments) => {
+            finish_asked(ramkeep_net::run(cli::status::status(&host, &arguments)))
+        }
         Invocation::Failover(arguments) => {
-            finish_run(ramkeep_net::run(cli::status::failover(&host, &arguments)))
+            finish_asked(ramkeep_net::run(cli::status::failover(&host, &arguments)))
         }
         Invocation::Member(arguments) => {
             let mut told = |line: &str| eprintln!("{line}");
@@ -98,6 +96,14 @@ fn finish(outcome: &Outcome) -> ExitCode {
 fn finish_run(outcome: std::io::Result<Outcome>) -> ExitCode {
     match outcome {
         Ok(outcome) => finish(&outcome),
+        Err(error) => fail(&format!("the runtime does not start: {error}")),
+    }
+}
+
+fn finish_asked(outcome: std::io::Result<Result<Outcome, String>>) -> ExitCode {
+    match outcome {
+        Ok(Ok(outcome)) => finish(&outcome),
+        Ok(Err(why)) => fail(&why),
         Err(error) => fail(&format!("the runtime does not start: {error}")),
     }
 }

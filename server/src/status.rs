@@ -47,6 +47,8 @@ pub struct NodeStatus {
     pub durable_position: u64,
     pub committed_position: u64,
     pub applied_position: u64,
+    /// Committed entries, as far as any node knows, that it has not applied; none where it does not answer.
+    pub lag_entries: Option<u64>,
     pub log_bytes: u64,
     /// Of the newest snapshot that was read back and found right; 0 without one.
     pub snapshot_position: u64,
@@ -209,7 +211,11 @@ pub(crate) async fn cluster(node: &Rc<Node>) -> ClusterStatus {
     summed(mine.node, nodes, &voters)
 }
 
-fn summed(asked: String, nodes: Vec<NodeStatus>, voters: &[String]) -> ClusterStatus {
+fn summed(asked: String, mut nodes: Vec<NodeStatus>, voters: &[String]) -> ClusterStatus {
+    let committed = nodes.iter().map(|status| status.committed_position).max().unwrap_or(0);
+    for status in nodes.iter_mut().filter(|status| status.is_reachable) {
+        status.lag_entries = Some(committed.saturating_sub(status.applied_position));
+    }
     let leads = nodes.iter().find(|status| status.state == "primary" && status.has_lease);
     let primary = leads.map(|status| status.node.clone());
     let follows = |status: &&NodeStatus| {
@@ -303,6 +309,19 @@ mod tests {
             primary: primary.map(str::to_owned),
             ..NodeStatus::default()
         }
+    }
+
+    #[test]
+    fn a_replicas_lag_is_what_it_has_not_applied_of_what_is_committed() {
+        let at = |name: &str, state: &str, committed_position, applied_position| NodeStatus {
+            committed_position,
+            applied_position,
+            ..node(name, state, Some("a"))
+        };
+        let nodes = vec![at("a", "primary", 40, 40), at("b", "replica", 39, 31), at("c", "", 0, 0)];
+        let status = summed("b".into(), nodes, &["a".into(), "b".into(), "c".into()]);
+        let lags: Vec<Option<u64>> = status.nodes.iter().map(|status| status.lag_entries).collect();
+        assert_eq!(lags, [Some(0), Some(9), None]);
     }
 
     #[test]

@@ -74,8 +74,8 @@ impl Cluster {
     pub fn status(&self, zone: usize) -> Option<(bool, Json)> {
         let port = self.address(zone).port().to_string();
         let output = self.run(&["status", "--json", "--port", &port]);
-        let status = serde_json::from_slice(&output.stdout).ok()?;
-        Some((output.status.success(), status))
+        let status: Json = serde_json::from_slice(&output.stdout).ok()?;
+        status.get("error").is_none().then_some((output.status.success(), status))
     }
 
     /// The zone that serves.

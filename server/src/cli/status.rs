@@ -9,6 +9,7 @@ use super::client::{Client, ClientError, Target};
 use crate::banner::size_text;
 use crate::status::{ClusterStatus, NodeStatus};
 use ramkeep_net::Host;
+use serde_json::json;
 
 /// `ramkeep status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,20 +32,26 @@ pub async fn ask(host: &Host, target: &Target) -> Result<ClusterStatus, ClientEr
         .map_err(|error| ClientError::Refused(format!("a status that cannot be read: {error}")))
 }
 
-pub async fn status(host: &Host, arguments: &StatusArguments) -> Outcome {
-    match ask(host, &arguments.target).await {
+/// The cluster as a node sees it; an error is for standard error, unless JSON is wanted: then it is JSON as well.
+pub async fn status(host: &Host, arguments: &StatusArguments) -> Result<Outcome, String> {
+    let asked = ask(host, &arguments.target).await.map_err(|error| failed(&arguments.target, &error));
+    match asked {
         Ok(status) => {
             let text = match arguments.json {
                 true => serde_json::to_string_pretty(&status).expect("text and numbers") + "\n",
                 false => table(&status),
             };
-            Outcome { text, exit_code: u8::from(!status.has_quorum) }
+            Ok(Outcome { text, exit_code: u8::from(!status.has_quorum) })
         }
-        Err(error) => failed(&arguments.target, &error),
+        Err(why) if arguments.json => {
+            Ok(Outcome { text: format!("{}\n", json!({ "error": why })), exit_code: 1 })
+        }
+        Err(why) => Err(why),
     }
 }
 
-pub async fn failover(host: &Host, arguments: &FailoverArguments) -> Outcome {
+/// Hands the primary's role over; an error is for standard error.
+pub async fn failover(host: &Host, arguments: &FailoverArguments) -> Result<Outcome, String> {
     let asked = async {
         let mut client = Client::connect(host, &arguments.target).await?;
         let words: &[&str] = match &arguments.to {
@@ -54,14 +61,12 @@ pub async fn failover(host: &Host, arguments: &FailoverArguments) -> Outcome {
         client.call(words).await?;
         ask(host, &arguments.target).await
     };
-    match asked.await {
-        Ok(status) => Outcome { text: table(&status), exit_code: 0 },
-        Err(error) => failed(&arguments.target, &error),
-    }
+    let status = asked.await.map_err(|error| failed(&arguments.target, &error))?;
+    Ok(Outcome { text: table(&status), exit_code: 0 })
 }
 
-fn failed(target: &Target, error: &ClientError) -> Outcome {
-    Outcome { text: format!("{}:{}: {error}\n", target.host, target.port), exit_code: 1 }
+fn failed(target: &Target, error: &ClientError) -> String {
+    format!("{}:{}: {error}", target.host, target.port)
 }
 
 /// The nodes as a table, with a verdict above it.
@@ -71,7 +76,6 @@ pub fn table(status: &ClusterStatus) -> String {
         (Some(primary), false) => format!("primary {primary}, but no majority follows it\n"),
         (None, _) => "NO QUORUM: nobody serves\n".to_owned(),
     };
-    let committed = status.nodes.iter().map(|node| node.committed_position).max().unwrap_or(0);
     let head = [
         "node",
         "zone",
@@ -86,24 +90,28 @@ pub fn table(status: &ClusterStatus) -> String {
         "clients",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(status.nodes.iter().map(|node| row(node, committed)));
+    rows.extend(status.nodes.iter().map(row));
     text + &super::columns(&rows)
 }
 
-fn row(node: &NodeStatus, committed: u64) -> Vec<String> {
+fn row(node: &NodeStatus) -> Vec<String> {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let mut cells = vec![node.node.clone(), or_dash(&node.zone), node.role.clone()];
     if !node.is_reachable {
         cells.push("unreachable".to_owned());
         cells.extend((0..6).map(|_| "-".to_owned()));
     } else {
-        let lease = if node.state == "primary" && !node.has_lease { " (no lease)" } else { "" };
+        let lease = match (&*node.state, node.has_lease) {
+            ("primary", true) => " (lease)",
+            ("primary", false) => " (no lease)",
+            _ => "",
+        };
         let learner = if node.standing == "learner" { " (learner)" } else { "" };
         cells.push(format!("{}{lease}{learner}", node.state));
         cells.push(node.term.to_string());
         cells.push(node.committed_position.to_string());
         cells.push(node.applied_position.to_string());
-        cells.push(committed.saturating_sub(node.applied_position).to_string());
+        cells.push(node.lag_entries.map_or("-".to_owned(), |lag| lag.to_string()));
         cells.push(size_text(node.log_bytes));
         cells.push(if node.snapshot_position == 0 { "-".into() } else { node.snapshot_position.to_string() });
     }
@@ -127,6 +135,7 @@ mod tests {
             term: 3,
             committed_position: 40,
             applied_position: applied,
+            lag_entries: Some(40 - applied),
             log_bytes: 64 << 20,
             snapshot_position: 30,
             client_address: "127.0.0.1:7000".into(),
@@ -141,10 +150,10 @@ mod tests {
         assert_eq!(
             table(&status),
             "primary a; a majority of zones follows it\n  \
-             node  zone  role    state        term  committed  applied  lag  log       snapshot  clients\n  \
-             a     a     engine  primary      3     40         40       0    64.0 MiB  30        127.0.0.1:7000\n  \
-             b     b     engine  replica      3     40         38       2    64.0 MiB  30        127.0.0.1:7000\n  \
-             c     c     engine  unreachable  -     -          -        -    -         -         127.0.0.1:7000\n"
+             node  zone  role    state            term  committed  applied  lag  log       snapshot  clients\n  \
+             a     a     engine  primary (lease)  3     40         40       0    64.0 MiB  30        127.0.0.1:7000\n  \
+             b     b     engine  replica          3     40         38       2    64.0 MiB  30        127.0.0.1:7000\n  \
+             c     c     engine  unreachable      -     -          -        -    -         -         127.0.0.1:7000\n"
         );
     }
 }
