@@ -162,6 +162,9 @@ fn members_are_added_replaced_and_removed_under_load_and_nothing_acknowledged_is
         all.iter().find(|member| member["node"] == name).map(|member| member["standing"].clone())
     };
     assert_eq!((standing("d"), standing("d2")), (None, Some("voter".into())), "{listed}");
+    let output = cluster.run(&["status", "--port", &d.port.to_string()]);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(printed(&output).starts_with("node d was removed or replaced"), "{}", printed(&output));
     cluster.wait("the node that was removed says so", || {
         let answer = Client::connect(d.address()).ok().and_then(|mut client| client.call(&["GET", "x"]).ok());
         answer.is_some_and(|answer| answer.to_string().contains("until it is a member again"))

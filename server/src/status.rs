@@ -39,6 +39,8 @@ pub struct NodeStatus {
     /// `voter`, `learner`, `changing` while a change of members is under way, `none`; empty before it knows.
     #[serde(default)]
     pub standing: String,
+    /// Ids of the members, as its own log says; empty before it knows.
+    pub member_ids: Vec<u64>,
     /// Whom it takes for the primary.
     pub primary: Option<String>,
     pub has_lease: bool,
@@ -62,7 +64,7 @@ pub struct NodeStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterStatus {
     pub asked: String,
-    /// A primary with a lease answers, and a majority follows it.
+    /// A primary with a lease answers, a majority follows it, and the node that was asked is one of the members.
     pub has_quorum: bool,
     pub primary: Option<String>,
     pub nodes: Vec<NodeStatus>,
@@ -123,6 +125,7 @@ pub(crate) fn own(node: &Node) -> NodeStatus {
     status.primary = primary;
     if let Some(replica) = replica {
         status.standing = standing(replica).into();
+        status.member_ids = replica.members().members().iter().map(|member| member.node.0).collect();
         status.has_lease = shard.is_leading() && replica.lease_valid(node.clock.monotonic_ns());
         status.term = replica.term().0;
         status.last_position = replica.last().0;
@@ -208,7 +211,24 @@ pub(crate) async fn cluster(node: &Rc<Node>) -> ClusterStatus {
         voters.push(mine.node.clone());
         nodes.push(mine.clone());
     }
+    if let Some(id) = node.shard.borrow().replica().map(|replica| replica.node().0) {
+        mark_removed(&mine.node, id, &mut nodes);
+    }
     summed(mine.node, nodes, &voters)
+}
+
+/// A node that was removed learns it only when the others turn it away. Until then the primary's word is taken for it.
+fn mark_removed(asked: &str, id: u64, nodes: &mut [NodeStatus]) {
+    let primary = nodes.iter().find(|status| leads(status));
+    if primary.is_none_or(|primary| primary.node == asked || primary.member_ids.contains(&id)) {
+        return;
+    }
+    let own = nodes.iter_mut().filter(|status| status.node == asked);
+    own.for_each(|status| (status.state, status.primary) = ("removed".into(), None));
+}
+
+fn leads(status: &NodeStatus) -> bool {
+    status.state == "primary" && status.has_lease
 }
 
 fn summed(asked: String, mut nodes: Vec<NodeStatus>, voters: &[String]) -> ClusterStatus {
@@ -216,12 +236,14 @@ fn summed(asked: String, mut nodes: Vec<NodeStatus>, voters: &[String]) -> Clust
     for status in nodes.iter_mut().filter(|status| status.is_reachable) {
         status.lag_entries = Some(committed.saturating_sub(status.applied_position));
     }
-    let leads = nodes.iter().find(|status| status.state == "primary" && status.has_lease);
-    let primary = leads.map(|status| status.node.clone());
+    let primary = nodes.iter().find(|status| leads(status)).map(|status| status.node.clone());
     let follows = |status: &&NodeStatus| {
         status.is_reachable && status.primary == primary && voters.contains(&status.node)
     };
-    let has_quorum = primary.is_some() && nodes.iter().filter(follows).count() > voters.len() / 2;
+    // What a node says that is none of the cluster any more counts for nothing.
+    let is_removed = nodes.iter().any(|status| status.node == asked && status.state == "removed");
+    let has_quorum =
+        primary.is_some() && !is_removed && nodes.iter().filter(follows).count() > voters.len() / 2;
     ClusterStatus { asked, has_quorum, primary, nodes }
 }
 
@@ -308,6 +330,20 @@ mod tests {
             has_lease: state == "primary",
             primary: primary.map(str::to_owned),
             ..NodeStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_node_that_the_primary_does_not_name_was_removed_and_vouches_for_no_quorum() {
+        for (members, expected) in
+            [(vec![1, 2, 3], "replica"), (vec![2, 3], "removed"), (Vec::new(), "removed")]
+        {
+            let primary = NodeStatus { member_ids: members, ..node("b", "primary", Some("b")) };
+            let mut nodes = vec![node("a", "replica", Some("b")), primary, node("c", "replica", Some("b"))];
+            mark_removed("a", 1, &mut nodes);
+            assert_eq!(nodes[0].state, expected);
+            let status = summed("a".into(), nodes, &["a".into(), "b".into(), "c".into()]);
+            assert_eq!(status.has_quorum, expected == "replica");
         }
     }
 

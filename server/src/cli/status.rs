@@ -71,7 +71,11 @@ fn failed(target: &Target, error: &ClientError) -> String {
 
 /// The nodes as a table, with a verdict above it.
 pub fn table(status: &ClusterStatus) -> String {
+    let own = status.nodes.iter().find(|node| node.node == status.asked);
     let text = match (&status.primary, status.has_quorum) {
+        _ if own.is_some_and(|own| own.state == "removed") => {
+            format!("node {} was removed or replaced: ask another node\n", status.asked)
+        }
         (Some(primary), true) => format!("primary {primary}; a majority of zones follows it\n"),
         (Some(primary), false) => format!("primary {primary}, but no majority follows it\n"),
         (None, _) => "NO QUORUM: nobody serves\n".to_owned(),
@@ -155,5 +159,17 @@ mod tests {
              b     b     engine  replica          3     40         38       2    64.0 MiB  30        127.0.0.1:7000\n  \
              c     c     engine  unreachable      -     -          -        -    -         -         127.0.0.1:7000\n"
         );
+    }
+
+    #[test]
+    fn a_node_that_was_removed_says_so_first() {
+        let own = NodeStatus { node: "a".into(), state: "removed".into(), ..NodeStatus::default() };
+        let status = ClusterStatus {
+            asked: "a".into(),
+            has_quorum: false,
+            primary: Some("b".into()),
+            nodes: vec![own],
+        };
+        assert!(table(&status).starts_with("node a was removed or replaced"));
     }
 }
