@@ -66,6 +66,27 @@ fn memory_stays_at_its_limit_and_what_was_evicted_stays_away_after_kill_9() {
 }
 
 #[test]
+fn the_log_is_told_as_large_as_its_files_are() {
+    let mut server = start();
+    for _ in 0..3 {
+        assert_eq!(ask(&mut connect(&server), "SET k v"), "OK");
+        server.stop();
+        server.start_again();
+    }
+    let files = |server: &Server| -> Vec<u64> {
+        let all = std::fs::read_dir(server.folder()).expect("it is there").flatten();
+        let segments = all.filter(|file| file.file_name().to_string_lossy().starts_with("log-"));
+        segments.filter_map(|file| file.metadata().ok()).map(|facts| facts.len()).collect()
+    };
+    wait_until("both agree", || {
+        let mut client = connect(&server);
+        let told = (fact(&mut client, "log_segments"), fact(&mut client, "log_bytes"));
+        let files = files(&server);
+        told == (files.len() as u64, files.iter().sum())
+    });
+}
+
+#[test]
 fn a_lowered_limit_is_reached_without_writes_and_noeviction_refuses_them() {
     let server = start();
     let mut client = connect(&server);

@@ -97,6 +97,13 @@ pub struct LogFacts {
     pub loading_percent: u8,
 }
 
+impl LogFacts {
+    /// What a replica has, as Redis's clients compare it with the primary's own offset: what is committed and no more.
+    pub fn replica_offset(&self, replica: &MemberFacts) -> u64 {
+        replica.matched_position.min(self.committed_position)
+    }
+}
+
 /// Whether commands on data are taken.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Availability {

@@ -168,6 +168,8 @@ impl LogDriver {
             match made {
                 Ok(file) => {
                     node.host.point(point::SEGMENT_MADE);
+                    // A spare of an earlier run was found under this name.
+                    node.log.found.borrow_mut().remove(&segment);
                     node.log.open.borrow_mut().insert(segment, Segment { file, bytes });
                     node.prepared(segment, Ok(()));
                 }
@@ -267,9 +269,11 @@ impl LogDriver {
             }
             if let Some((segment, bytes)) = cut
                 && let Ok(file) = disk.open(&segment_name(segment)).await
-                && let Err(error) = file.truncate(bytes).await
             {
-                tracing::debug!(segment, %error, "a void end stays");
+                match file.truncate(bytes).await {
+                    Ok(()) => node.log.was_truncated(segment, bytes),
+                    Err(error) => tracing::debug!(segment, %error, "a void end stays"),
+                }
             }
             if let Err(error) = disk.sync_dir().await {
                 tracing::debug!(%error, "removed names may come back");
@@ -304,6 +308,12 @@ impl LogDriver {
     /// Whether no save of the vote file is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.saves_in_flight.get() == 0
+    }
+
+    fn was_truncated(&self, segment: u64, bytes: u64) {
+        if let Some(found) = self.found.borrow_mut().get_mut(&segment) {
+            *found = bytes.min(*found);
+        }
     }
 
     pub(crate) fn refresh(&self, facts: &mut LogFacts) {

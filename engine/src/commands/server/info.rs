@@ -155,6 +155,14 @@ fn is_loading(engine: &Engine) -> bool {
     matches!(&engine.availability, Availability::Unavailable(error) if error.code() == b"LOADING")
 }
 
+/// Whether writes are refused because of the disk or the log; a replica or a lost quorum is no such thing.
+fn has_failing_log(engine: &Engine) -> bool {
+    match &engine.availability {
+        Availability::ReadOnly(error) | Availability::Unavailable(error) => error.code() == b"MISCONF",
+        Availability::Primary | Availability::NoPrimary(_) | Availability::Replica { .. } => false,
+    }
+}
+
 fn persistence(call: &Call<'_>, text: &mut String) {
     let engine = &*call.engine;
     line(text, "loading", u8::from(is_loading(engine)));
@@ -179,11 +187,7 @@ fn persistence(call: &Call<'_>, text: &mut String) {
     line(text, "aof_rewrite_in_progress", 0);
     line(text, "aof_rewrite_scheduled", 0);
     line(text, "aof_last_bgrewrite_status", "ok");
-    line(
-        text,
-        "aof_last_write_status",
-        if matches!(engine.availability, Availability::Primary) { "ok" } else { "err" },
-    );
+    line(text, "aof_last_write_status", if has_failing_log(engine) { "err" } else { "ok" });
     line(text, "aof_current_size", engine.log.log_bytes);
 }
 
@@ -240,19 +244,35 @@ fn replication(call: &Call<'_>, text: &mut String) {
         let replicas = log.members.iter().filter(|member| member.is_heard && !member.is_log_only);
         for (index, replica) in replicas.enumerate() {
             let lag_seconds = replica.silent_ms.unwrap_or_default() / 1000;
+            let offset = log.replica_offset(replica);
             let value = format!(
-                "ip={},port={},state=online,offset={},lag={lag_seconds},type=replica",
-                replica.address, replica.port, replica.matched_position
+                "ip={},port={},state=online,offset={offset},lag={lag_seconds},type=replica",
+                replica.address, replica.port
             );
             line(text, &format!("slave{index}"), value);
         }
     }
     line(text, "master_failover_state", "no-failover");
-    line(text, "master_replid", &call.engine.node.run_id);
+    line(text, "master_replid", history_id(call.engine));
     line(text, "master_replid2", "0".repeat(40));
     line(text, "master_repl_offset", log.committed_position);
     line(text, "second_repl_offset", -1);
     line(text, "repl_backlog_active", 0);
+}
+
+/// 40 hexadecimal digits that stand for one history of writes: the same on all nodes of a cluster, whoever leads. A node
+/// alone is known by its process.
+fn history_id(engine: &Engine) -> String {
+    let cluster = &engine.config.settings().cluster_id;
+    if cluster.is_empty() {
+        return engine.node.run_id.clone();
+    }
+    // FNV-1a with 64 bits, five times over the name behind another byte.
+    let hash = |salt: u8| {
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        std::iter::once(salt).chain(cluster.bytes()).fold(0xcbf2_9ce4_8422_2325, mix)
+    };
+    (0..5).map(|salt| format!("{:08x}", hash(salt) >> 32)).collect()
 }
 
 fn cpu(call: &Call<'_>, text: &mut String) {
@@ -343,15 +363,14 @@ fn durability(call: &Call<'_>, text: &mut String) {
     }
     if log.members.len() > 1 {
         for (index, member) in log.members.iter().enumerate() {
-            let value = format!(
-                "id={},name={},zone={},role={},matched={},silent_ms={}",
-                member.id,
-                member.name,
-                member.zone,
-                if member.is_log_only { "log" } else { "engine" },
-                member.matched_position,
-                member.silent_ms.map_or(-1, |milliseconds| milliseconds as i64)
-            );
+            let role = if member.is_log_only { "log" } else { "engine" };
+            let mut value = format!("id={},name={},zone={},role={role}", member.id, member.name, member.zone);
+            // Only who leads hears from the others.
+            if log.role == ShardRole::Primary {
+                let silent_ms = member.silent_ms.map_or(-1, |milliseconds| milliseconds as i64);
+                write!(value, ",matched={},silent_ms={silent_ms}", member.matched_position)
+                    .expect("a string takes everything");
+            }
             line(text, &format!("voter{index}"), value);
         }
     }
@@ -373,7 +392,9 @@ fn durability(call: &Call<'_>, text: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use crate::error::ErrorReply;
     use crate::testing::Bench;
+    use crate::{Availability, MemberFacts, ShardRole};
 
     fn info(bench: &mut Bench, sections: &str) -> String {
         bench.run(0, &format!("INFO {sections}")).replace("\\r\\n", "\n").trim_matches('"').to_owned()
@@ -394,6 +415,61 @@ mod tests {
         assert_eq!(titles(&info(&mut bench, "server default")), titles(&info(&mut bench, "")));
         assert!(titles(&info(&mut bench, "all")).contains("Commandstats Errorstats Latencystats"));
         assert_eq!(info(&mut bench, "nosuch"), "");
+    }
+
+    fn fact(text: &str, name: &str) -> String {
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        found.unwrap_or_else(|| panic!("no {name} in:\n{text}")).to_owned()
+    }
+
+    #[test]
+    fn the_log_fails_only_where_the_disk_does() {
+        let mut bench = Bench::new();
+        let error = |text: &'static str| ErrorReply::new(text);
+        let replica = Availability::Replica { write: error("READONLY no"), read: error("MOVED no") };
+        for (availability, expected) in [
+            (Availability::Primary, "ok"),
+            (replica, "ok"),
+            (Availability::ReadOnly(error("CLUSTERDOWN no quorum")), "ok"),
+            (Availability::NoPrimary(error("CLUSTERDOWN no quorum")), "ok"),
+            (Availability::ReadOnly(error("MISCONF The log cannot grow")), "err"),
+            (Availability::Unavailable(error("MISCONF This node has failed")), "err"),
+        ] {
+            bench.engine.availability = availability;
+            assert_eq!(fact(&info(&mut bench, "persistence"), "aof_last_write_status"), expected);
+        }
+    }
+
+    #[test]
+    fn only_a_primary_tells_of_the_others_and_none_is_ahead_of_what_is_committed() {
+        let mut bench = Bench::new();
+        let member = |id| MemberFacts {
+            id,
+            is_heard: true,
+            matched_position: 12,
+            silent_ms: Some(3),
+            ..MemberFacts::default()
+        };
+        bench.engine.log.members = vec![member(1), member(2)];
+        bench.engine.log.committed_position = 10;
+        let text = info(&mut bench, "replication durability");
+        assert!(text.contains("offset=10,") && text.contains("matched=12,silent_ms=3"), "{text}");
+        assert_eq!(fact(&text, "master_repl_offset"), "10");
+        bench.engine.log.role = ShardRole::Replica;
+        let text = info(&mut bench, "replication durability");
+        assert!(text.contains("voter1:id=2") && !text.contains("silent_ms"), "{text}");
+    }
+
+    #[test]
+    fn a_history_is_known_by_its_cluster() {
+        let id = |cluster: &str| {
+            let mut bench = Bench::new();
+            bench.engine.config.set_at_start("cluster-id", &[cluster.as_bytes()]).expect("any text");
+            fact(&info(&mut bench, "replication"), "master_replid")
+        };
+        assert_eq!(id("shop"), id("shop"));
+        assert_ne!(id("shop"), id("shoq"));
+        assert!(id("shop").len() == 40 && id("shop").bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 
     #[test]

@@ -254,7 +254,7 @@ fn role(call: &mut Call<'_>) -> Result {
         call.reply.array(3);
         call.reply.bulk(replica.address.as_bytes());
         call.reply.bulk(replica.port.to_string().as_bytes());
-        call.reply.bulk(replica.matched_position.to_string().as_bytes());
+        call.reply.bulk(log.replica_offset(replica).to_string().as_bytes());
     }
     Ok(())
 }
