@@ -249,6 +249,8 @@ impl Shard {
     pub fn digest_told(&mut self, from: NodeId, digest: StateDigest, now: Now, outputs: &mut Vec<Output>) {
         self.end_turn(now, outputs);
         let others = &mut self.comparison.others;
+        // A member that came again under a new id is one, not two.
+        others.retain(|other, _| *other == from || other.node() != from.node());
         if others.len() >= OTHERS_MAX && !others.contains_key(&from) {
             return;
         }
