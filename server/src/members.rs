@@ -218,7 +218,8 @@ async fn begin(
 
 /// This primary is to leave: another one does it, once it leads.
 async fn leave_to_another(node: &Rc<Node>, peers: &Peers, request: &MembersRequest) -> Result<(), String> {
-    status::hand_over(node, &0_u32.to_le_bytes())
+    status::hand_over_once_ripe(node, &0_u32.to_le_bytes())
+        .await
         .map_err(|why| format!("it is the primary, and cannot hand over: {why}"))?;
     let begun_ns = node.clock.monotonic_ns();
     let mut last = "it is the primary, and nobody took over".to_owned();

@@ -11,6 +11,7 @@ use crate::peers::Peers;
 use ramkeep_engine::config::MemberRole;
 use ramkeep_engine::node::ClusterRequest;
 use ramkeep_log::{NodeId, Replica};
+use ramkeep_shard::HandoverRefused;
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ pub const HAND_OVER: u8 = 3;
 /// A hand-over is waited for so long; one question to a silent node fits in as well.
 const HAND_OVER_NS_MAX: u64 = 3_000_000_000;
 const HAND_OVER_STEP: Duration = Duration::from_millis(20);
+/// Somebody who has started only just may vote within this time.
+const HEIR_WAIT_NS_MAX: u64 = 1_800_000_000;
+const HEIR_STEP: Duration = Duration::from_millis(50);
 
 /// One node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -265,16 +269,8 @@ async fn failover(node: &Rc<Node>, to: Option<String>) -> Result<(), String> {
     if target == Some(before.node()) {
         return Ok(());
     }
-    let wish = target.unwrap_or(0).to_le_bytes();
-    if before == peers.me() {
-        hand_over(node, &wish)?;
-    } else {
-        let answer = peers.ask(before.node(), HAND_OVER, &wish).await.map_err(|error| error.to_string())?;
-        if !answer.body.is_empty() {
-            return Err(String::from_utf8_lossy(&answer.body).into_owned());
-        }
-    }
     let begun_ns = node.clock.monotonic_ns();
+    begin_hand_over(node, peers, before, target.unwrap_or(0)).await?;
     while node.clock.monotonic_ns() - begun_ns < HAND_OVER_NS_MAX {
         ramkeep_net::sleep(HAND_OVER_STEP).await;
         let now = leader(node);
@@ -288,6 +284,44 @@ async fn failover(node: &Rc<Node>, to: Option<String>) -> Result<(), String> {
         }
     }
     Err("the other node did not take over in time; the old primary goes on".into())
+}
+
+/// Has the primary begin. It goes on serving until the other may vote.
+async fn begin_hand_over(node: &Rc<Node>, peers: &Peers, primary: NodeId, to: u32) -> Result<(), String> {
+    let wish = to.to_le_bytes();
+    if primary == peers.me() {
+        return hand_over_once_ripe(node, &wish).await;
+    }
+    let begun_ns = node.clock.monotonic_ns();
+    loop {
+        let answer = peers.ask(primary.node(), HAND_OVER, &wish).await.map_err(|error| error.to_string())?;
+        if answer.body.is_empty() {
+            return Ok(());
+        }
+        let why = String::from_utf8_lossy(&answer.body).into_owned();
+        wait_for_heir(node, begun_ns, why).await?;
+    }
+}
+
+/// Begins to hand this primary's role over, as soon as there is somebody who may vote.
+pub(crate) async fn hand_over_once_ripe(node: &Rc<Node>, wish: &[u8]) -> Result<(), String> {
+    let begun_ns = node.clock.monotonic_ns();
+    loop {
+        match hand_over(node, wish) {
+            Ok(()) => return Ok(()),
+            Err(why) => wait_for_heir(node, begun_ns, why).await?,
+        }
+    }
+}
+
+/// Who has started only just may take over soon; any other refusal stands, and so does this one after a while.
+async fn wait_for_heir(node: &Node, begun_ns: u64, why: String) -> Result<(), String> {
+    let waited_ns = node.clock.monotonic_ns() - begun_ns;
+    if why != HandoverRefused::TooFresh.to_string() || waited_ns >= HEIR_WAIT_NS_MAX {
+        return Err(why);
+    }
+    ramkeep_net::sleep(HEIR_STEP).await;
+    Ok(())
 }
 
 /// Whom this node takes for the primary.

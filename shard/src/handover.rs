@@ -34,6 +34,10 @@ pub enum HandoverRefused {
     UnderWay,
     #[error("no other replica with the data is heard and close enough to the end of the log")]
     NoHeir,
+    #[error(
+        "who could take over has started too recently, or was not heard for a moment: it may not vote yet"
+    )]
+    TooFresh,
 }
 
 impl Shard {
@@ -57,7 +61,10 @@ impl Shard {
             Some(to) => Some(to).filter(|to| replica.may_inherit(*to, now.monotonic_ns)),
             None => replica.heir(now.monotonic_ns),
         };
-        let to = heir.ok_or(HandoverRefused::NoHeir)?;
+        let to = heir.ok_or_else(|| match replica.may_inherit_soon(to, now.monotonic_ns) {
+            true => HandoverRefused::TooFresh,
+            false => HandoverRefused::NoHeir,
+        })?;
         let until_ns = now.monotonic_ns + replica.election_timeout_ns();
         self.handover = Some(Handover { to, until_ns, is_offered: false });
         self.refresh_availability_at(Some(now));

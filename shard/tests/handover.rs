@@ -97,6 +97,44 @@ fn leadership_is_not_offered_to_one_that_is_not_heard() {
     assert_eq!(transfer(&mut cluster, primary, None), Ok(others[1]));
 }
 
+/// It would drop the offer, and nobody would serve until that was given up.
+#[test]
+fn leadership_is_not_offered_to_one_that_has_only_just_started() {
+    let (mut cluster, primary, session) = serving(10);
+    let others = cluster.others(primary);
+    cluster.ticks(30).unwrap();
+    cluster.stop(others[0]);
+    cluster.ticks(12).unwrap();
+    cluster.start(others[0]).unwrap();
+    cluster.ticks(4).unwrap();
+    let refused = transfer(&mut cluster, primary, Some(others[0]));
+    assert_eq!(refused, Err(HandoverRefused::TooFresh));
+    assert_eq!(cluster.node(primary).ask(session, "GET x"), "$3\r\nold\r\n", "it goes on under its lease");
+    cluster.ticks(30).unwrap();
+    assert_eq!(transfer(&mut cluster, primary, Some(others[0])), Ok(others[0]));
+    cluster.ticks(2).unwrap();
+    assert_eq!(cluster.primary(), Some(others[0]));
+}
+
+#[test]
+fn an_orderly_stop_hands_over_to_one_that_may_vote() {
+    let (mut cluster, primary, _) = serving(11);
+    let others = cluster.others(primary);
+    cluster.ticks(30).unwrap();
+    for fresh in [others[1], others[0]] {
+        cluster.stop(fresh);
+        cluster.ticks(12).unwrap();
+        cluster.start(fresh).unwrap();
+        cluster.ticks(4).unwrap();
+    }
+    // Nothing but the age of the two tells them apart; both have the whole log.
+    assert_eq!(transfer(&mut cluster, primary, None), Err(HandoverRefused::TooFresh));
+    cluster.ticks(12).unwrap();
+    assert_eq!(transfer(&mut cluster, primary, None), Ok(others[1]));
+    cluster.ticks(2).unwrap();
+    assert_eq!(cluster.primary(), Some(others[1]));
+}
+
 /// Trap 14: a slow disk costs a follower nothing, and a primary its role.
 #[test]
 fn a_primary_with_a_slow_disk_yields_and_loses_nothing() {

@@ -6,6 +6,7 @@
 //! Invariant: once leadership is offered there is no lease in this term any more, also when nobody takes it.
 
 use raft::StateRole;
+use raft::eraftpb::{Message as RaftMessage, MessageType};
 
 use super::{Replica, Role};
 use crate::hard_state::HardState;
@@ -13,6 +14,9 @@ use crate::types::{NodeId, Position};
 
 /// A voter further behind is no heir: what it lacks could not be sent within the time that a transfer has.
 pub(super) const HEIR_LAG_POSITIONS: u64 = 1024;
+
+/// A peer that was silent for so long may have started anew meanwhile. Answers to heartbeats come every two ticks.
+const GAP_TICKS: u64 = 5;
 
 /// What a primary knows of another voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +50,46 @@ impl Replica {
         followers
     }
 
-    /// Whether leadership may be offered to this voter: it keeps the data, is heard, and is near the end of the log.
+    /// A peer has said something. One that was heard without a gap for a whole hold-off has not started within it; one
+    /// that grants a vote has its hold-off behind it, whatever else is known of it.
+    pub(super) fn hear(&mut self, from: NodeId, message: &RaftMessage, now_ns: u64) {
+        let before_ns = self.heard_ns.insert(from, now_ns);
+        let tick_ns = self.options.tick_ns();
+        let is_steady = before_ns.is_some_and(|before_ns| now_ns < before_ns + GAP_TICKS * tick_ns);
+        let is_vote = message.get_msg_type() == MessageType::MsgRequestVoteResponse
+            && !message.reject
+            && message.term == self.raw.raft.term;
+        if is_vote {
+            self.may_vote_from_ns.insert(from, now_ns);
+        } else if !is_steady {
+            // One tick more, since its clock may be slower than this one.
+            let held_off_ns = (self.options.hold_off_ticks as u64 + 1) * tick_ns;
+            self.may_vote_from_ns.insert(from, now_ns + held_off_ns);
+        }
+    }
+
+    /// Whether leadership may be offered to this voter: it keeps the data, is heard, is near the end of the log, and may
+    /// vote.
     #[must_use]
     pub fn may_inherit(&self, node: NodeId, now_ns: u64) -> bool {
-        self.heirs(now_ns).any(|follower| follower.node == node)
+        self.heirs(now_ns).any(|follower| follower.node == node && self.may_vote(node, now_ns))
+    }
+
+    /// Whether this voter, or any for none, lacks nothing but that it may have started too recently to vote.
+    #[must_use]
+    pub fn may_inherit_soon(&self, node: Option<NodeId>, now_ns: u64) -> bool {
+        self.heirs(now_ns).any(|follower| node.is_none_or(|node| follower.node == node))
     }
 
     /// The most caught-up voter to which leadership may be offered.
     #[must_use]
     pub fn heir(&self, now_ns: u64) -> Option<NodeId> {
-        self.heirs(now_ns).max_by_key(|follower| (follower.matched, follower.node)).map(|heir| heir.node)
+        let heirs = self.heirs(now_ns).filter(|follower| self.may_vote(follower.node, now_ns));
+        heirs.max_by_key(|follower| (follower.matched, follower.node)).map(|heir| heir.node)
+    }
+
+    fn may_vote(&self, node: NodeId, now_ns: u64) -> bool {
+        self.may_vote_from_ns.get(&node).is_some_and(|from_ns| now_ns >= *from_ns)
     }
 
     fn heirs(&self, now_ns: u64) -> impl Iterator<Item = Follower> {
@@ -100,7 +134,12 @@ impl Replica {
         if may_stay || !leads || self.raw.raft.lead_transferee.is_some() {
             return;
         }
-        if let Some(heir) = self.heir(self.now_ns) {
+        // Who serves waits for one that may vote. Who does not has nothing to lose by an offer that nobody takes.
+        let serves = !self.options.is_log_only && self.members.is_voter(self.options.node);
+        let may_vote = |it: &Follower| self.may_vote(it.node, self.now_ns);
+        let heirs = self.heirs(self.now_ns).filter(|it| !serves || may_vote(it));
+        let heir = heirs.max_by_key(|it| (may_vote(it), it.matched, it.node)).map(|heir| heir.node);
+        if let Some(heir) = heir {
             self.transfer(heir);
         }
     }

@@ -257,6 +257,7 @@ impl Replica {
             return self.fence(FenceReason::UnknownEntry);
         }
         self.heard_ns.retain(|node, _| next.get(*node).is_some());
+        self.may_vote_from_ns.retain(|node, _| next.get(*node).is_some());
         self.members = next;
         outputs.push(Output::MembersChanged { position: entry.position });
     }

@@ -98,6 +98,8 @@ pub struct Replica {
     round_begun_in: Term,
     /// When each peer last said something.
     heard_ns: BTreeMap<NodeId, u64>,
+    /// From when on each peer may vote, as far as can be told from here: its hold-off after a start is over.
+    may_vote_from_ns: BTreeMap<NodeId, u64>,
     write_begun_ns: Option<u64>,
     prepare_retry_ns: Option<u64>,
     now_ns: u64,
@@ -172,6 +174,7 @@ impl Replica {
             heartbeat_ticks_elapsed: 0,
             round_begun_in: Term::default(),
             heard_ns: BTreeMap::new(),
+            may_vote_from_ns: BTreeMap::new(),
             write_begun_ns: None,
             prepare_retry_ns: None,
             now_ns,
@@ -260,7 +263,7 @@ impl Replica {
         if !is_from_peer || !self.is_active || self.fenced.is_some() {
             return;
         }
-        self.heard_ns.insert(from, now_ns);
+        self.hear(from, &message, now_ns);
         let raft = &self.raw.raft;
         let facts = Facts {
             is_log_only: self.options.is_log_only,
