@@ -248,8 +248,11 @@ impl Shard {
     /// Another member told of its newest digest.
     pub fn digest_told(&mut self, from: NodeId, digest: StateDigest, now: Now, outputs: &mut Vec<Output>) {
         self.end_turn(now, outputs);
+        if self.replica.as_ref().is_none_or(|replica| replica.members().get(from).is_none()) {
+            return;
+        }
         let others = &mut self.comparison.others;
-        // A member that came again under a new id is one, not two.
+        // A member that came again under a new id is one, not two, also while both are members.
         others.retain(|other, _| *other == from || other.node() != from.node());
         if others.len() >= OTHERS_MAX && !others.contains_key(&from) {
             return;

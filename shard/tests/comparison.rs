@@ -137,9 +137,9 @@ fn replicas_agree_whatever_is_written_while_they_digest() {
             }
             before = trio.nodes[0].shard.digested().expect("as before").position.0;
         }
-        // The third comes again under a new id, with the same data.
+        // The third comes again under a new id, with the same data; it is no member yet as far as the first knows.
         let digest = trio.nodes[2].shard.digested().expect("as before");
-        trio.nodes[0].with(|shard, _, outputs| shard.digest_told(NodeId::of(3, 2), digest, outputs));
+        trio.nodes[0].with(|shard, now, outputs| shard.digest_told(NodeId::of(3, 2), digest, now, outputs));
         assert_eq!(trio.nodes[0].shard.engine.log.digest_agreed, 3, "it is one, not two");
     }
 }
