@@ -4,9 +4,10 @@ use ramkeep_drive::process::ENDS_WITH_INPUT;
 use ramkeep_engine::NodeFacts;
 use ramkeep_engine::config::LogFormat;
 use ramkeep_engine::time::Now;
-use ramkeep_net::{Host, Listener};
+use ramkeep_net::{Host, Listener, ShutdownSignals};
 use ramkeep_server::cli::{self, Outcome};
 use ramkeep_server::config_file::{self, Assembled, Files};
+use ramkeep_server::node::Node;
 use ramkeep_server::options::{self, Invocation, ServerArguments, USAGE_EXIT_CODE};
 use ramkeep_server::{banner, listeners, start};
 use rand_core::RngCore;
@@ -197,15 +198,16 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         start::connect(&node, &directory).await?;
         start::recover(&node, &directory, Default::default()).await
     };
-    // It may wait for the other nodes for as long as they are away.
-    let report = ramkeep_net::select! {
-        signal = signals.next() => {
-            tracing::info!(?signal, "stopping before it took part");
-            return Ok(());
-        }
-        started = starting => started.map_err(|error| error.to_string())?,
+    // A node may wait long for the others, and must not keep whoever asks it to end waiting.
+    let started = ramkeep_net::select! {
+        started = starting => Some(started),
+        signal = signals.next() => { tracing::info!(?signal, "stopping before the start is over"); None }
+        () = node.stop_wanted() => { tracing::info!("stopping before the start is over: SHUTDOWN"); None }
     };
-    tell_report(&report);
+    let Some(started) = started else {
+        return end_early(&node, &mut signals).await;
+    };
+    tell_report(&started.map_err(|error| error.to_string())?);
     let shown = banner::Facts {
         version: VERSION,
         process_id,
@@ -228,13 +230,26 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         signal = signals.next() => tracing::info!(?signal, "stopping"),
         () = node.stop_wanted() => tracing::info!("stopping: SHUTDOWN"),
     }
+    if stop(&node, &mut signals).await {
+        let farewell = "Ramkeep is now ready to exit, bye bye...";
+        print_out(&banner::redis_line(process_id, host.clock().wall_us(), farewell));
+    }
+    Ok(())
+}
+
+/// Ends in order unless a second signal comes; gives whether it did.
+async fn stop(node: &Rc<Node>, signals: &mut ShutdownSignals) -> bool {
     ramkeep_net::select! {
-        signal = signals.next() => tracing::warn!(?signal, "stopping at once"),
-        () = start::stop(&node) => print_out(&banner::redis_line(
-            process_id,
-            host.clock().wall_us(),
-            "Ramkeep is now ready to exit, bye bye...",
-        )),
+        signal = signals.next() => { tracing::warn!(?signal, "stopping at once"); false }
+        () = start::stop(node) => true
+    }
+}
+
+/// Who takes part in the log already leaves it in order; before that there is nothing to put in order.
+async fn end_early(node: &Rc<Node>, signals: &mut ShutdownSignals) -> Result<(), String> {
+    let takes_part = node.shard.borrow().replica().is_some();
+    if takes_part {
+        stop(node, signals).await;
     }
     Ok(())
 }
