@@ -12,7 +12,7 @@ use crate::keyspace::Touch;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{ReplyMode, Session, TRANSACTION_BYTES_MAX, Transaction};
 use crate::time::Now;
-use crate::{Availability, Engine, commands};
+use crate::{Action, Availability, Engine, commands};
 
 /// A request whose command and first key were found while its batch was prefetched.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +104,11 @@ impl Engine {
         reply: &mut Reply,
         now: Now,
     ) -> Result {
+        if command.is_none() && is_of_another_protocol(args.get(0)) {
+            session.is_closing = true;
+            self.actions.push(Action::CrossProtocol { address: session.address.clone() });
+            return Ok(());
+        }
         let admitted = self.admit(session, args, command);
         let command = match admitted {
             Ok(command) => command,
@@ -304,6 +309,12 @@ impl Engine {
     }
 }
 
+/// Whether a line begins as those of HTTP do: a web page makes its reader's browser send them here, with commands in
+/// what it posts. As in Redis the connection ends with it.
+fn is_of_another_protocol(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
+}
+
 fn queue(transaction: &mut Transaction, command: &'static Command, args: Args<'_>) -> Result {
     if transaction.bytes > TRANSACTION_BYTES_MAX {
         transaction.is_aborted = true;
@@ -351,7 +362,24 @@ fn unknown_subcommand(container: &Command, args: Args<'_>) -> ErrorReply {
 
 #[cfg(test)]
 mod tests {
+    use crate::Action;
     use crate::testing::Bench;
+
+    #[test]
+    fn what_only_a_browser_sends_ends_the_connection_unanswered() {
+        for (before, line) in [("PING", "POST / HTTP/1.1"), ("PING", "host: x"), ("MULTI", "Post x")] {
+            let mut bench = Bench::new();
+            bench.run(0, before);
+            assert_eq!(bench.run(0, line), "", "{line}");
+            assert!(bench.session(0).is_closing, "{line}");
+            assert_eq!(
+                bench.engine.actions,
+                [Action::CrossProtocol { address: "127.0.0.1:1".into() }],
+                "{line}"
+            );
+        }
+        Bench::new().check("> POSTS x\n(error) ERR unknown command 'POSTS', with args beginning with: 'x'");
+    }
 
     #[test]
     fn an_exec_that_is_refused_ends_the_transaction() {

@@ -162,6 +162,10 @@ pub enum Action {
     Sleep {
         microseconds: u64,
     },
+    /// A client sent what only a browser sends; its connection ends. An operator should know.
+    CrossProtocol {
+        address: String,
+    },
     /// Parameters changed that the node itself acts on.
     ParametersChanged,
 }

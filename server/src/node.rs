@@ -310,6 +310,11 @@ impl Node {
             }
         }
     }
+            Action::CrossProtocol { address } => tracing::warn!(
+                address,
+                "Possible SECURITY ATTACK detected: a client sends POST or Host:, as a browser does that a web page \
+                 misuses to reach this server. Its connection was closed, and nothing after it was executed"
+            ),
 
     /// Tells the replica something that happened.
     pub(crate) fn drive(self: &Rc<Node>, input: impl FnOnce(&mut Replica, u64)) {
