@@ -17,7 +17,7 @@ pub struct Limits {
     pub bulk_bytes_max: u64,
     pub arguments_max: u64,
     pub inline_bytes_max: usize,
-    /// Before AUTH, ten arguments of 16 KiB are the most.
+    /// Before AUTH, ten arguments of 16 KiB or a line of 16 KiB are the most.
     pub is_authenticated: bool,
 }
 
@@ -334,7 +334,7 @@ impl Decoder {
         line: &[u8],
         too_long: ProtocolError,
     ) -> Result<Option<Option<i64>>, ProtocolError> {
-        let Some(end) = self.find(line, b'\r') else {
+        let Some(end) = self.find(line, |byte| byte == b'\r') else {
             return if line.len() > LENGTH_LINE_BYTES_MAX { Err(too_long) } else { Ok(None) };
         };
         if end > LENGTH_LINE_BYTES_MAX {
@@ -349,9 +349,10 @@ impl Decoder {
         Ok(Some(integer::parse(&line[1..end])))
     }
 
-    /// Where the byte stands in a line; what was looked through is not looked through again.
-    fn find(&mut self, line: &[u8], byte: u8) -> Option<usize> {
-        let found = line[self.scanned..].iter().position(|other| *other == byte);
+    /// Where such a byte stands in a line; what was looked through is not looked through again.
+    #[inline]
+    fn find(&mut self, line: &[u8], is_wanted: impl Fn(u8) -> bool) -> Option<usize> {
+        let found = line[self.scanned..].iter().position(|byte| is_wanted(*byte));
         match found {
             Some(index) => {
                 self.scanned += index;
@@ -372,8 +373,13 @@ impl Decoder {
         limits: &Limits,
     ) -> Result<Step, ProtocolError> {
         let bytes = &buffer[start..];
-        let end = self.find(bytes, b'\n');
-        if end.unwrap_or(bytes.len()) > limits.inline_bytes_max {
+        // As in Redis, a NUL hides the end of its line: what comes after it counts towards the limit, no more.
+        let end = self.find(bytes, |byte| byte == b'\n' || byte == 0).filter(|at| bytes[*at] == b'\n');
+        let bytes_max = match limits.is_authenticated {
+            true => limits.inline_bytes_max,
+            false => limits.inline_bytes_max.min(UNAUTHENTICATED_BULK_BYTES_MAX as usize),
+        };
+        if end.unwrap_or(bytes.len()) > bytes_max {
             return Err(ProtocolError::InlineTooLong);
         }
         let Some(end) = end else {
@@ -500,6 +506,24 @@ mod tests {
     }
 
     #[test]
+    fn a_nul_hides_the_end_of_its_line() {
+        let ones = "1".repeat(64 << 10);
+        check(
+            &[
+                ("\0PING\r\n", "+7"),
+                ("PING\0\r\nPING\r\n", "+13"),
+                ("PING\0a\r\n", "+8"),
+                ("ECHO \"a\0b\"\r\n", "+12"),
+                ("PING\r\n\0\r\nPING\r\n", "[PING]+9"),
+                ("ECHO \"a\\x00b\"\r\n", "[ECHO|a\\x00b]"),
+                (&format!("\0\n{ones}"), "too big inline request"),
+                (&format!("PING {ones}\0\n"), "too big inline request"),
+            ],
+            Limits::default(),
+        );
+    }
+
+    #[test]
     fn malformed_arrays_are_refused_in_the_words_of_redis() {
         check(
             &[
@@ -543,12 +567,17 @@ mod tests {
 
     #[test]
     fn before_auth_little_is_taken() {
+        let line = "1".repeat(16 << 10);
         check(
             &[
                 ("*10\r\n", "+5"),
                 ("*11\r\n", "unauthenticated multibulk length"),
                 ("*1\r\n$16384\r\n", "+12"),
                 ("*1\r\n$16385\r\n", "unauthenticated bulk length"),
+                (&line, "+16384"),
+                (&format!("{line}\n"), &format!("[{line}]")),
+                (&format!("1{line}"), "too big inline request"),
+                (&format!("1{line}\n"), "too big inline request"),
             ],
             Limits { is_authenticated: false, ..Limits::default() },
         );
