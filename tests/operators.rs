@@ -197,3 +197,31 @@ fn the_port_moves_and_stays_where_it_was_when_it_cannot() {
     assert!(Client::connect(server.address()).is_err(), "and not at the old one");
     assert!(matches!(moved.call(&["SET", "k", "v"]), Ok(Value::Status(_))));
 }
+
+#[test]
+fn strangers_take_a_part_of_the_places_only() {
+    let server =
+        Server::start(Options::under_test().with(&["--requirepass", "secret", "--maxclients", "100"]));
+    let mut friend = connect(&server);
+    assert_eq!(ask(&mut friend, "AUTH secret"), "OK");
+    let mut strangers: Vec<Client> = Vec::new();
+    wait_until("32 strangers are let in, and no more", || {
+        let mut stranger = connect(&server);
+        match stranger.call(&["PING"]) {
+            Ok(answer) if answer.to_string().contains("NOAUTH") => strangers.push(stranger),
+            Ok(answer) => {
+                assert_eq!(answer.to_string(), "(error) ERR max number of clients reached");
+                return true;
+            }
+            Err(_) => return true,
+        }
+        assert!(strangers.len() <= 32);
+        false
+    });
+    assert!(strangers.len() >= 31, "{}", strangers.len());
+    assert_eq!(ask(&mut friend, "PING"), "PONG");
+    assert_eq!(ask(&mut strangers[0], "AUTH secret"), "OK");
+    let mut next = connect(&server);
+    assert_eq!(ask(&mut next, "AUTH secret"), "OK", "there is a place again");
+    assert!(fact(&mut friend, "rejected_connections") >= 1);
+}

@@ -179,7 +179,7 @@ impl Session {
     }
 
     /// Goes on as the client was elsewhere.
-    pub fn adopt(&mut self, profile: Profile) {
+    fn adopt(&mut self, profile: Profile) {
         self.database = profile.database;
         self.protocol = profile.protocol;
         self.name = profile.name;
@@ -209,6 +209,8 @@ impl Session {
 pub struct Sessions {
     by_id: HashMap<SessionId, Box<Session>, foldhash::fast::FixedState>,
     last_id: u64,
+    /// How many of those in the map have not authenticated.
+    strangers: usize,
 }
 
 impl Sessions {
@@ -216,15 +218,19 @@ impl Sessions {
     pub fn open(&mut self, peer: Peer, is_authenticated: bool, now: Now) -> SessionId {
         self.last_id += 1;
         let id = SessionId(self.last_id);
+        self.strangers += usize::from(!is_authenticated);
         self.by_id.insert(id, Box::new(Session::new(id, peer, is_authenticated, now)));
         id
     }
 
     pub fn take(&mut self, id: SessionId) -> Option<Box<Session>> {
-        self.by_id.remove(&id)
+        let session = self.by_id.remove(&id)?;
+        self.strangers -= usize::from(!session.is_authenticated);
+        Some(session)
     }
 
     pub fn put_back(&mut self, session: Box<Session>) {
+        self.strangers += usize::from(!session.is_authenticated);
         let before = self.by_id.insert(session.id, session);
         assert!(before.is_none(), "a session is in one place");
     }
@@ -233,8 +239,21 @@ impl Sessions {
         self.by_id.get(&id).map(|session| &**session)
     }
 
+    /// To change anything but whether it is authenticated: that goes by `take` and `put_back`.
     pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.by_id.get_mut(&id).map(|session| &mut **session)
+    }
+
+    /// The session goes on as the client was elsewhere.
+    pub fn adopt(&mut self, id: SessionId, profile: Profile) {
+        let mut session = self.take(id).expect("it was just opened");
+        session.adopt(profile);
+        self.put_back(session);
+    }
+
+    /// How many have not authenticated; the session that runs a command is not among them.
+    pub fn strangers(&self) -> usize {
+        self.strangers
     }
 
     /// The others, in the order of connecting.
@@ -261,5 +280,27 @@ impl Sessions {
 
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Bench;
+
+    #[test]
+    fn strangers_are_counted_until_they_authenticate() {
+        let mut bench = Bench::new();
+        bench.check("> CONFIG SET requirepass secret\nOK");
+        assert_eq!(bench.engine.sessions.strangers(), 0);
+        bench.unauthenticate(1);
+        bench.unauthenticate(2);
+        assert_eq!(bench.engine.sessions.strangers(), 2);
+        bench.check("1> AUTH secret\nOK");
+        assert_eq!(bench.engine.sessions.strangers(), 1);
+        bench.check("> RESET\nRESET");
+        assert_eq!(bench.engine.sessions.strangers(), 2);
+        let gone = bench.session(2).id;
+        bench.engine.sessions.take(gone);
+        assert_eq!(bench.engine.sessions.strangers(), 1);
     }
 }

@@ -150,7 +150,9 @@ impl Bench {
     /// The client has yet to give the password.
     pub fn unauthenticate(&mut self, client: usize) {
         let id = self.sessions[client];
-        self.engine.sessions.get_mut(id).expect("connected").is_authenticated = false;
+        let mut session = self.engine.sessions.take(id).expect("connected");
+        session.is_authenticated = false;
+        self.engine.sessions.put_back(session);
     }
 
     /// The protocol a client speaks from now on.

@@ -37,6 +37,8 @@ pub const WRITES_BESIDE_READERS: u32 = 64;
 const SWEEP_TICKS: u64 = 20;
 /// What is held here is told of at every so many ticks.
 const ANNOUNCE_TICKS: u64 = 5;
+/// Places for clients that have not given the password, however small `maxclients` is.
+const STRANGERS_MIN: usize = 32;
 
 pub struct Node {
     pub host: Host,
@@ -206,6 +208,14 @@ impl Node {
         clients >= shard.engine.config.settings().clients_max as usize
     }
 
+    /// Who has not given the password takes no more than a part of the places: the rest is kept for those who can.
+    pub(crate) fn is_full_of_strangers(&self) -> bool {
+        let shard = self.shard.borrow();
+        let settings = shard.engine.config.settings();
+        let places = (settings.clients_max as usize / 4).max(STRANGERS_MIN);
+        settings.requirepass.is_some() && shard.engine.sessions.strangers() >= places
+    }
+
     /// Does what the shard asked for, in order. Called again from inside, it leaves the rest to the
     /// call that is under way.
     fn carry_out(self: &Rc<Node>) {
@@ -300,6 +310,11 @@ impl Node {
                 });
             }
             Action::Listen { session } => self.move_doors(session),
+            Action::CrossProtocol { address } => tracing::warn!(
+                address,
+                "Possible SECURITY ATTACK detected: a client sends POST or Host:, as a browser does that a web page \
+                 misuses to reach this server. Its connection was closed, and nothing after it was executed"
+            ),
             Action::ParametersChanged => {}
             Action::Close(_)
             | Action::Resume
@@ -310,11 +325,6 @@ impl Node {
             }
         }
     }
-            Action::CrossProtocol { address } => tracing::warn!(
-                address,
-                "Possible SECURITY ATTACK detected: a client sends POST or Host:, as a browser does that a web page \
-                 misuses to reach this server. Its connection was closed, and nothing after it was executed"
-            ),
 
     /// Tells the replica something that happened.
     pub(crate) fn drive(self: &Rc<Node>, input: impl FnOnce(&mut Replica, u64)) {

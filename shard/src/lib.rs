@@ -350,7 +350,7 @@ impl Shard {
         if has_waited {
             connection.hold = Hold::Over;
         }
-        self.engine.sessions.get_mut(id).expect("it was just opened").adopt(profile);
+        self.engine.sessions.adopt(id, profile);
         id
     }
 
