@@ -93,7 +93,7 @@ pub fn assemble(arguments: &ServerArguments, files: &mut dyn Files) -> Result<As
     Ok(Assembled { config, exposure, lines, file: arguments.file.clone() })
 }
 
-fn included(files: &mut dyn Files, name: &str) -> Result<Vec<Included>, String> {
+pub(crate) fn included(files: &mut dyn Files, name: &str) -> Result<Vec<Included>, String> {
     if name.contains(['*', '?', '[']) {
         return Err("patterns in 'include' are not supported: name each file".into());
     }

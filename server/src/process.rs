@@ -45,7 +45,12 @@ pub fn main() -> ExitCode {
                 file => host.read_file(file),
             };
             match text {
-                Ok(text) => finish(&cli::config_check::config_check(&arguments.file, &text, arguments.json)),
+                Ok(text) => finish(&cli::config_check::config_check(
+                    &arguments.file,
+                    &text,
+                    &mut RealFiles(&host),
+                    arguments.json,
+                )),
                 Err(error) => fail(&format!("cannot read '{}': {error}", arguments.file)),
             }
         }

@@ -123,9 +123,7 @@ impl Config {
                 Some(line.reason.clone())
             } else if line.directive.eq_ignore_ascii_case("include") {
                 let files = match depth {
-                    INCLUDE_DEPTH_MAX => {
-                        Err(format!("files include each other more than {INCLUDE_DEPTH_MAX} deep"))
-                    }
+                    INCLUDE_DEPTH_MAX => Err(too_deep()),
                     _ => include(&line.value),
                 };
                 match files {
@@ -151,11 +149,64 @@ impl Config {
     }
 }
 
-/// Tells of every directive's line in a file what would become of it. Included files are not looked into.
-pub fn check(source: &str, text: &[u8]) -> Vec<Line> {
-    let mut config = Config::new();
-    let mut judge = Judge::default();
-    numbered(text).map(|(number, content)| judge.line(&mut config, source, number, content)).collect()
+/// Tells of every directive's line in a file what would become of it; the lines of an included file stand behind the
+/// line that includes it.
+pub fn check(
+    source: &str,
+    text: &[u8],
+    include: &mut dyn FnMut(&str) -> Result<Vec<Included>, String>,
+) -> Vec<Line> {
+    let mut check = Check {
+        config: Config::new(),
+        judge: Judge::default(),
+        include,
+        lines: Vec::new(),
+        is_too_deep: false,
+    };
+    check.file(source, text, 0);
+    check.lines
+}
+
+/// A file under judgement, with all that it includes.
+struct Check<'a> {
+    config: Config,
+    judge: Judge,
+    include: &'a mut dyn FnMut(&str) -> Result<Vec<Included>, String>,
+    lines: Vec<Line>,
+    /// Files include each other: none is followed any more, there could be no end of it.
+    is_too_deep: bool,
+}
+
+impl Check<'_> {
+    fn file(&mut self, source: &str, text: &[u8], depth: usize) {
+        for (number, content) in numbered(text) {
+            let line = self.judge.line(&mut self.config, source, number, content);
+            let includes = line.treatment.is_accepted()
+                && line.directive.eq_ignore_ascii_case("include")
+                && !self.is_too_deep;
+            let (at, name) = (self.lines.len(), line.value.clone());
+            self.lines.push(line);
+            if includes && let Err(reason) = self.included(&name, depth) {
+                let line = &mut self.lines[at];
+                (line.treatment, line.reason) = (LineTreatment::Invalid, reason);
+            }
+        }
+    }
+
+    fn included(&mut self, name: &str, depth: usize) -> Result<(), String> {
+        if depth == INCLUDE_DEPTH_MAX {
+            self.is_too_deep = true;
+            return Err(too_deep());
+        }
+        for file in (self.include)(name)? {
+            self.file(&file.name, &file.text, depth + 1);
+        }
+        Ok(())
+    }
+}
+
+fn too_deep() -> String {
+    format!("files include each other more than {INCLUDE_DEPTH_MAX} deep")
 }
 
 /// Lines that are neither empty nor comments, counted from 1.

@@ -318,7 +318,7 @@ fn files_that_include_each_other_end_in_an_error() {
 #[test]
 fn check_tells_of_every_line() {
     let file = "port 7000\nport seven\nappendonly yes\ntls-port 6380\nrequirepass secret\nuser alice on\nfoo\nuser default on nopass ~* &* +@all\n";
-    let told: Vec<String> = check("f", file.as_bytes())
+    let told: Vec<String> = check("f", file.as_bytes(), &mut |_| Ok(Vec::new()))
         .into_iter()
         .map(|line| format!("{} {} {} | {}", line.number, line.treatment.name(), line.value, line.reason))
         .collect();
@@ -335,6 +335,33 @@ fn check_tells_of_every_line() {
             "8 honoured default on nopass ~* &* +@all | ",
         ]
     );
+}
+
+#[test]
+fn check_looks_into_included_files() {
+    let mut include = |name: &str| match name {
+        "a.conf" => Ok(vec![Included { name: name.into(), text: b"port 2\nprot 3\n".to_vec() }]),
+        "twice.conf" => Ok(vec![Included { name: name.into(), text: b"include twice.conf\n".repeat(9) }]),
+        _ => Err(format!("no file '{name}'")),
+    };
+    let told: Vec<String> = check("f", b"include a.conf\ninclude b.conf\nport x\n", &mut include)
+        .into_iter()
+        .map(|line| format!("{}:{} {} {}", line.source, line.number, line.treatment.name(), line.reason))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "f:1 honoured ",
+            "a.conf:1 honoured ",
+            "a.conf:2 invalid there is no directive 'prot'; did you mean 'port'?",
+            "f:2 invalid no file 'b.conf'",
+            "f:3 invalid argument couldn't be parsed into an integer",
+        ]
+    );
+    let endless = check("twice.conf", b"include twice.conf\n", &mut include);
+    let invalid: Vec<_> = endless.iter().filter(|line| !line.treatment.is_accepted()).collect();
+    assert_eq!(invalid.len(), 1);
+    assert_eq!(invalid[0].reason, "files include each other more than 16 deep");
 }
 
 #[test]
@@ -430,7 +457,7 @@ proptest! {
 
     #[test]
     fn no_file_panics(file in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = check("f", &file);
+        let _ = check("f", &file, &mut |_| Err("none".into()));
         let _ = Config::new().rewrite(&file);
     }
 }
