@@ -3,12 +3,12 @@
 //! Lives here: what `ramkeep log inspect` and `verify` print, and reading old entries back.
 //! Not here: which frames count (`recovery`).
 //!
-//! Invariant: any bytes can be looked at; after a bad frame the look goes on at the next sector.
+//! Invariant: any bytes can be looked at; after a bad frame the look goes on at the next sector that holds one.
 
 use bytes::Bytes;
 
 use crate::frame::{FRAME_HEAD_BYTES, Frame, FrameError};
-use crate::segment::Layout;
+use crate::segment::{Layout, SegmentHead};
 use crate::types::{Entry, LogOffset, Position};
 
 /// What was found at one place.
@@ -31,7 +31,7 @@ pub enum Verdict {
     Unchained(Frame),
     /// Sectors that were never written.
     Blank,
-    /// Not a frame.
+    /// Sectors without a frame, and why the first holds none.
     Bad(FrameError),
 }
 
@@ -48,12 +48,14 @@ pub struct Inspector<'a> {
 }
 
 impl<'a> Inspector<'a> {
-    /// Looks at a whole segment; its frames begin after the head, whose `before` begins the chain.
+    /// Looks at a whole segment; its frames begin after the head, which says what frame stands before them. Without a
+    /// good head anything may.
     #[must_use]
-    pub fn new(layout: Layout, segment: u64, before: u32, bytes: &'a [u8]) -> Self {
+    pub fn new(layout: Layout, segment: u64, bytes: &'a [u8]) -> Self {
+        let before = SegmentHead::decode(&layout, bytes, segment).ok().map(|head| head.before);
         let start = layout.sector().min(bytes.len() as u64);
         let bytes = &bytes[start as usize..];
-        Self { layout, segment, start, bytes, at: 0, before: Some(before) }
+        Self { layout, segment, start, bytes, at: 0, before }
     }
 
     /// Looks at bytes of a segment from `offset` on, where a frame begins.
@@ -115,6 +117,7 @@ impl Iterator for Inspector<'_> {
                 }
                 Err(error) => {
                     self.at = self.next_sector(at).min(self.bytes.len());
+                    self.skip_bad();
                     Verdict::Bad(error)
                 }
             };
@@ -125,6 +128,16 @@ impl Iterator for Inspector<'_> {
 }
 
 impl Inspector<'_> {
+    /// Joins the sectors that follow and hold no frame either, for whatever reason.
+    fn skip_bad(&mut self) {
+        while self.at < self.bytes.len() {
+            match Frame::decode(&self.layout, &self.bytes[self.at..], self.offset()) {
+                Ok(_) | Err(FrameError::Blank) => return,
+                Err(_) => self.at = self.next_sector(self.at).min(self.bytes.len()),
+            }
+        }
+    }
+
     /// Joins the blank sectors that follow.
     fn skip_blank(&mut self) {
         while self.at < self.bytes.len() {

@@ -97,7 +97,7 @@ proptest! {
         let _ = SegmentHead::decode(&layout(), &bytes, 1);
         let _ = HardState::read(&layout(), ALONE, &bytes);
         let _ = Identity::decode(&bytes);
-        let _ = Inspector::new(layout(), 1, 0, &bytes).count();
+        let _ = Inspector::new(layout(), 1, &bytes).count();
     }
 
     #[test]

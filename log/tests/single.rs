@@ -22,6 +22,43 @@ fn a_single_voter_leads_at_once_and_finds_its_entries_again() {
     assert!(again.replica.term() > node.replica.term());
 }
 
+/// What a look at the log's files finds: frames in the chain, whole ones beside it, and the size of damaged ranges.
+fn looked_at(disk: &Disk) -> (usize, usize, Vec<u64>) {
+    let (mut good, mut unchained, mut bad) = (0, 0, Vec::new());
+    for (segment, bytes) in &disk.segments {
+        for found in Inspector::new(layout(), *segment, bytes) {
+            match found.verdict {
+                Verdict::Good(_) => good += 1,
+                Verdict::Unchained(_) => unchained += 1,
+                Verdict::Bad(_) => bad.push(found.bytes),
+                Verdict::Blank => {}
+            }
+        }
+    }
+    (good, unchained, bad)
+}
+
+#[test]
+fn a_look_at_the_files_sees_one_chain_over_restarts_and_one_damaged_range() {
+    let mut node = alone(Disk::new(ALONE), 1).unwrap();
+    for seed in 2..6 {
+        for _ in 0..5 {
+            node.replica.propose(vec![1; 3 * layout().sector_bytes as usize]).unwrap();
+            node.run(0);
+        }
+        node = alone(node.disk, seed).unwrap();
+    }
+    assert!(node.disk.segments.len() > 4, "each start begins a segment");
+    let (good, unchained, bad) = looked_at(&node.disk);
+    assert!(good > 20 && unchained == 0 && bad.is_empty(), "{good} good, {unchained} unchained, {bad:?} bad");
+    let sector = u64::from(layout().sector_bytes);
+    let (segment, bytes) = node.disk.segments.iter_mut().next().unwrap();
+    let large = Inspector::new(layout(), *segment, bytes).find(|found| found.bytes > 3 * sector).unwrap();
+    bytes[large.offset as usize + FRAME_HEAD_BYTES] ^= 1;
+    let damaged = looked_at(&node.disk).2;
+    assert!(damaged.len() == 1 && damaged[0] >= 3 * sector, "{damaged:?}");
+}
+
 /// Runs a node with a slow disk and stops it somewhere with a write in flight.
 /// Gives back what was acknowledged and what was only proposed.
 fn work(node: &mut Node, random: &mut Random, next: &mut u64) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {

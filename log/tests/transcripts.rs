@@ -130,7 +130,7 @@ impl Script {
                 }
                 _ => false,
             };
-            if let Some(found) = Inspector::new(layout(), *segment, 0, bytes).find(is_wanted) {
+            if let Some(found) = Inspector::new(layout(), *segment, bytes).find(is_wanted) {
                 bytes[found.offset as usize + FRAME_HEAD_BYTES / 2] ^= 1;
                 return;
             }

@@ -62,7 +62,7 @@ impl Reader {
         let mut is_bad = false;
         for segment in &self.segments {
             let bytes = self.read(*segment).await?;
-            for found in Inspector::new(self.layout, *segment, 0, &bytes) {
+            for found in Inspector::new(self.layout, *segment, &bytes) {
                 is_bad |= matches!(found.verdict, Verdict::Bad(_));
                 text += &describe(*segment, &found, as_json);
                 text.push('\n');
