@@ -225,3 +225,23 @@ fn strangers_take_a_part_of_the_places_only() {
     assert_eq!(ask(&mut next, "AUTH secret"), "OK", "there is a place again");
     assert!(fact(&mut friend, "rejected_connections") >= 1);
 }
+
+#[test]
+fn a_second_sigterm_ends_a_node_that_stands_still() {
+    let mut server = start();
+    let mut client = connect(&server);
+    client.send(&["DEBUG", "SLEEP", "20"]).expect("a running server takes commands");
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = server.pid().expect("it runs").to_string();
+    let terminate = || {
+        let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.expect("kill is part of every system").success());
+        std::thread::sleep(Duration::from_millis(300));
+    };
+    terminate();
+    assert!(server.is_running(), "the first asks for an orderly end");
+    terminate();
+    let begun = Instant::now();
+    wait_until("the node has ended", || !server.is_running());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}

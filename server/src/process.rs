@@ -172,6 +172,8 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
     let facts = facts(&host, &assembled);
     let process_id = facts.process_id;
     let mut signals = host.shutdown_signals().map_err(|error| format!("signals: {error}"))?;
+    // Its own thread sees to it: this one may stand still. What was acknowledged is on disk.
+    host.end_with_second_signal("ramkeep: a second signal: the node ends at once");
     print_out(&banner::initialized_lines(VERSION, process_id, host.clock().wall_us()));
     host.raise_open_files(u64::from(settings.clients_max) + OTHER_FILES);
     let listeners = listeners::open(&host, &settings.bind, settings.port, settings.tcp_backlog)?;
@@ -210,7 +212,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         () = node.stop_wanted() => { tracing::info!("stopping before the start is over: SHUTDOWN"); None }
     };
     let Some(started) = started else {
-        return end_early(&node, &mut signals).await;
+        return end_early(&node).await;
     };
     tell_report(&started.map_err(|error| error.to_string())?);
     let shown = banner::Facts {
@@ -235,26 +237,17 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         signal = signals.next() => tracing::info!(?signal, "stopping"),
         () = node.stop_wanted() => tracing::info!("stopping: SHUTDOWN"),
     }
-    if stop(&node, &mut signals).await {
-        let farewell = "Ramkeep is now ready to exit, bye bye...";
-        print_out(&banner::redis_line(process_id, host.clock().wall_us(), farewell));
-    }
+    start::stop(&node).await;
+    let farewell = "Ramkeep is now ready to exit, bye bye...";
+    print_out(&banner::redis_line(process_id, host.clock().wall_us(), farewell));
     Ok(())
 }
 
-/// Ends in order unless a second signal comes; gives whether it did.
-async fn stop(node: &Rc<Node>, signals: &mut ShutdownSignals) -> bool {
-    ramkeep_net::select! {
-        signal = signals.next() => { tracing::warn!(?signal, "stopping at once"); false }
-        () = start::stop(node) => true
-    }
-}
-
 /// Who takes part in the log already leaves it in order; before that there is nothing to put in order.
-async fn end_early(node: &Rc<Node>, signals: &mut ShutdownSignals) -> Result<(), String> {
+async fn end_early(node: &Rc<Node>) -> Result<(), String> {
     let takes_part = node.shard.borrow().replica().is_some();
     if takes_part {
-        stop(node, signals).await;
+        start::stop(node).await;
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ use std::time::Duration;
 
 /// Exit code of a process that ended because the one that had started it did.
 const ORPHANED: i32 = 3;
+/// Exit code after a second signal; Redis's.
+const INSISTED: i32 = 1;
 
 /// What one node sees of the world. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -138,6 +140,25 @@ impl Host {
             // Nobody may be there to read it.
             let _ = writeln!(io::stderr(), "{last_words}");
             std::process::exit(ORPHANED);
+        });
+    }
+
+    /// From now on the second SIGTERM or SIGINT ends the process at once, whatever it is doing. `last_words` go to
+    /// standard error.
+    #[allow(clippy::disallowed_methods, reason = "a wait that nothing may hold up needs a thread of its own")]
+    pub fn end_with_second_signal(&self, last_words: &'static str) {
+        std::thread::spawn(move || {
+            let second = run(async {
+                let mut signals = ShutdownSignals::install()?;
+                signals.next().await;
+                signals.next().await;
+                io::Result::Ok(())
+            });
+            if let Ok(Ok(())) = second {
+                // Nobody may be there to read it.
+                let _ = writeln!(io::stderr(), "{last_words}");
+                std::process::exit(INSISTED);
+            }
         });
     }
 
