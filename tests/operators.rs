@@ -199,6 +199,26 @@ fn the_port_moves_and_stays_where_it_was_when_it_cannot() {
 }
 
 #[test]
+fn a_second_sigterm_ends_a_node_that_stands_still() {
+    let mut server = start();
+    let mut client = connect(&server);
+    client.send(&["DEBUG", "SLEEP", "20"]).expect("a running server takes commands");
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = server.pid().expect("it runs").to_string();
+    let terminate = || {
+        let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.expect("kill is part of every system").success());
+        std::thread::sleep(Duration::from_millis(300));
+    };
+    terminate();
+    assert!(server.is_running(), "the first asks for an orderly end");
+    terminate();
+    let begun = Instant::now();
+    wait_until("the node has ended", || !server.is_running());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn strangers_take_a_part_of_the_places_only() {
     let server =
         Server::start(Options::under_test().with(&["--requirepass", "secret", "--maxclients", "100"]));
@@ -227,21 +247,10 @@ fn strangers_take_a_part_of_the_places_only() {
 }
 
 #[test]
-fn a_second_sigterm_ends_a_node_that_stands_still() {
-    let mut server = start();
-    let mut client = connect(&server);
-    client.send(&["DEBUG", "SLEEP", "20"]).expect("a running server takes commands");
-    std::thread::sleep(Duration::from_millis(300));
-    let pid = server.pid().expect("it runs").to_string();
-    let terminate = || {
-        let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(sent.expect("kill is part of every system").success());
-        std::thread::sleep(Duration::from_millis(300));
-    };
-    terminate();
-    assert!(server.is_running(), "the first asks for an orderly end");
-    terminate();
-    let begun = Instant::now();
-    wait_until("the node has ended", || !server.is_running());
-    assert!(begun.elapsed() < Duration::from_secs(5));
+fn a_node_that_lets_in_everybody_says_so() {
+    let open = Server::start(Options::under_test().with(&["--bind", "0.0.0.0", "--insecure", "yes"]));
+    wait_until("the banner warns", || open.log_tail().contains("everybody who reaches this port"));
+    let closed = Server::start(Options::under_test().with(&["--bind", "0.0.0.0", "--requirepass", "x"]));
+    wait_until("the banner is there", || closed.log_tail().contains("redis://"));
+    assert!(!closed.log_tail().contains("WARNING"));
 }

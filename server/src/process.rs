@@ -2,7 +2,7 @@
 
 use ramkeep_drive::process::ENDS_WITH_INPUT;
 use ramkeep_engine::NodeFacts;
-use ramkeep_engine::config::LogFormat;
+use ramkeep_engine::config::{Exposure, LogFormat};
 use ramkeep_engine::time::Now;
 use ramkeep_net::{Host, Listener, ShutdownSignals};
 use ramkeep_server::cli::{self, Outcome};
@@ -185,6 +185,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         peer_address: member.peer_address.clone(),
     });
     let directory_name = String::from_utf8_lossy(&settings.dir).into_owned();
+    let exposure = assembled.exposure;
     let options = start::Options {
         config: assembled.config,
         facts,
@@ -224,7 +225,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         addresses,
         asks_password,
         cluster,
-        warnings: Vec::new(),
+        warnings: warnings(exposure),
     };
     let wall_us = host.clock().wall_us();
     if is_json {
@@ -250,6 +251,17 @@ async fn end_early(node: &Rc<Node>) -> Result<(), String> {
         start::stop(node).await;
     }
     Ok(())
+}
+
+/// What the banner warns of.
+fn warnings(exposure: Exposure) -> Vec<String> {
+    match exposure {
+        Exposure::Open => vec![
+            "WARNING: 'insecure yes' and no password: everybody who reaches this port reads and changes everything"
+                .to_owned(),
+        ],
+        Exposure::Local | Exposure::Password => Vec::new(),
+    }
 }
 
 fn facts(host: &Host, assembled: &Assembled) -> NodeFacts {
