@@ -48,6 +48,8 @@ pub enum Compare {
     Length,
     /// The named `field:value` lines of a text such as INFO's.
     Lines(Vec<String>),
+    /// A reply of COMMAND DOCS, without its prose.
+    Docs,
     /// Run for its effect.
     Ignore,
 }
@@ -155,6 +157,7 @@ pub(crate) fn compare(word: &str, number: usize) -> Compare {
         "kind" => Compare::Kind,
         "errors" => Compare::Errors,
         "code" => Compare::Code,
+        "docs" => Compare::Docs,
         "sorted" => Compare::Sorted,
         "pairs" => Compare::Pairs,
         "scan" => Compare::Scan,
@@ -242,6 +245,7 @@ impl Compare {
             (Compare::Code, Value::Error(text)) => {
                 Value::Error(text.split(' ').next().unwrap_or_default().to_owned())
             }
+            (Compare::Docs, _) => without_prose(value),
             (Compare::Sorted, _) => sorted(value),
             (Compare::Pairs, Value::Array(elements)) => {
                 let mut pairs: Vec<_> = elements.chunks(2).map(|pair| Value::Array(pair.to_vec())).collect();
@@ -265,6 +269,25 @@ impl Compare {
             },
             _ => value.clone(),
         }
+    }
+}
+
+/// Fields of COMMAND DOCS that everybody puts in words of their own.
+const PROSE: [&str; 3] = ["summary", "complexity", "history"];
+
+fn without_prose(value: &Value) -> Value {
+    let is_prose = |name: &Value| name.text().is_some_and(|name| PROSE.contains(&name.as_str()));
+    match value {
+        Value::Map(pairs) => {
+            let told = pairs.iter().filter(|(name, _)| !is_prose(name));
+            Value::Map(told.map(|(name, value)| (name.clone(), without_prose(value))).collect())
+        }
+        Value::Array(elements) if elements.iter().step_by(2).any(is_prose) => {
+            let told = elements.chunks(2).filter(|pair| !is_prose(&pair[0]));
+            Value::Array(told.flatten().map(without_prose).collect())
+        }
+        Value::Array(elements) => Value::Array(elements.iter().map(without_prose).collect()),
+        _ => value.clone(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! COMMAND: the command table as clients see it.
 //!
 //! Not here: the table itself (`crate::command`) and what only clients want to know
-//! (`command_facts`).
+//! (`command_facts`, `command_docs`).
 
+use super::command_docs::{self, Docs};
 use super::command_facts::{self, Span};
 use crate::call::Call;
 use crate::command::{Categories, Command, Flags, Handler, Keys, at_least, exactly};
@@ -187,7 +188,8 @@ fn docs(call: &mut Call<'_>) -> Result {
 fn document(reply: &mut Reply, command: &Command) {
     reply.bulk(command.name.as_bytes());
     let has_subcommands = !command.subcommands.is_empty();
-    reply.map(4 + usize::from(has_subcommands));
+    let docs = command_docs::docs(command.name);
+    reply.map(4 + docs.map_or(0, Docs::fields) + usize::from(has_subcommands));
     let fields = [
         ("summary", command.summary),
         ("since", command.since),
@@ -197,6 +199,9 @@ fn document(reply: &mut Reply, command: &Command) {
     for (name, value) in fields {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
+    }
+    if let Some(docs) = docs {
+        docs.write(reply);
     }
     if has_subcommands {
         reply.bulk(b"subcommands");

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod command;
+mod command_docs;
 mod command_facts;
 mod config;
 mod debug;
