@@ -51,6 +51,9 @@ impl Flags {
     /// Takes constant time: it may be timed together with others. Follows from the complexity.
     pub const QUICK: Flags = Flags(1 << 18);
 
+    /// Told to clients alone: nothing is ever loaded beside what is served.
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 19);
+
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 != 0
     }
@@ -61,7 +64,7 @@ impl Flags {
 
     /// Flags in the order and words of COMMAND INFO.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        const NAMES: [(Flags, &str); 15] = [
+        const NAMES: [(Flags, &str); 16] = [
             (Flags::WRITE, "write"),
             (Flags::READ_ONLY, "readonly"),
             (Flags::DENY_OOM, "denyoom"),
@@ -75,6 +78,7 @@ impl Flags {
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
             (Flags::MOVABLE_KEYS, "movablekeys"),
+            (Flags::NO_ASYNC_LOADING, "no_async_loading"),
             (Flags::NO_MULTI, "no_multi"),
             (Flags::ALLOW_BUSY, "allow_busy"),
         ];

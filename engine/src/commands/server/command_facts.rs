@@ -35,6 +35,7 @@ const TIPS: &[(&str, &[&str])] = &[
     ("hvals", &["nondeterministic_output_order"]),
     ("info", &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
     ("keys", &["request_policy:all_shards", "nondeterministic_output_order"]),
+    ("lastsave", &["nondeterministic_output"]),
     ("latency|doctor", &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
     ("latency|graph", &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
     (
@@ -44,7 +45,15 @@ const TIPS: &[(&str, &[&str])] = &[
     ("latency|history", &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
     ("latency|latest", &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]),
     ("latency|reset", &["request_policy:all_nodes", "response_policy:agg_sum"]),
+    ("memory|doctor", &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
+    (
+        "memory|malloc-stats",
+        &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+    ),
+    ("memory|purge", &["request_policy:all_shards", "response_policy:all_succeeded"]),
+    ("memory|stats", &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
     ("mget", &["request_policy:multi_shard"]),
+    ("module|list", &["nondeterministic_output_order"]),
     ("mset", &["request_policy:multi_shard", "response_policy:all_succeeded"]),
     ("object|encoding", &["nondeterministic_output"]),
     ("object|freq", &["nondeterministic_output"]),

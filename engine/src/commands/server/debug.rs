@@ -8,7 +8,7 @@
 
 use crate::call::Call;
 use crate::effect::Expiry;
-use crate::error::{ErrorReply, NO_SUCH_KEY, NOT_A_FLOAT, Result, SYNTAX};
+use crate::error::{ErrorReply, NO_SUCH_KEY, Result, SYNTAX};
 use crate::keyspace::Entry;
 use crate::number::{double, integer};
 use crate::resp::Protocol;
@@ -27,6 +27,7 @@ const THRESHOLD: ErrorReply =
     ErrorReply::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
 
 const SLEEP_SECONDS_MAX: f64 = 3600.0;
+const NUMBER_BYTES_MAX: usize = 64;
 const MATCHED_BYTES_MAX: i64 = 1 << 20;
 const POPULATED_BYTES_MAX: i64 = 512 << 20;
 
@@ -107,9 +108,11 @@ pub(super) fn debug(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
-/// The command counts as one that took that long.
+/// The command counts as one that took that long. As in Redis the number is what the word begins with, or 0.
 fn sleep(call: &mut Call<'_>) -> Result {
-    let seconds = double::parse(call.arg(2)).ok_or(NOT_A_FLOAT)?.clamp(0.0, SLEEP_SECONDS_MAX);
+    let word = &call.arg(2)[..call.arg(2).len().min(NUMBER_BYTES_MAX)];
+    let seconds = (1..=word.len()).rev().find_map(|end| double::parse(&word[..end]));
+    let seconds = seconds.unwrap_or(0.0).clamp(0.0, SLEEP_SECONDS_MAX);
     let microseconds = (seconds * 1e6) as u64;
     call.engine.sleep_ns += microseconds * 1000;
     call.engine.actions.push(Action::Sleep { microseconds });

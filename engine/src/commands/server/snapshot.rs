@@ -10,26 +10,26 @@ use crate::{Action, Blocked, SnapshotAsked};
 const IN_PROGRESS: ErrorReply = ErrorReply::new("ERR Background save already in progress");
 const NOT_IN_TRANSACTION: ErrorReply = ErrorReply::new("ERR Command not allowed inside a transaction");
 
-pub const BGSAVE: Command = Command::node("bgsave", at_least(0), bgsave)
-    .flags(Flags::ADMIN.with(Flags::NO_SCRIPT))
-    .group("server")
-    .doc("1.0.0", "[SCHEDULE]", "Makes a snapshot in the background.", "O(1); the snapshot is O(N)");
+const ADMIN: Flags = Flags::ADMIN.with(Flags::NO_SCRIPT).with(Flags::NO_ASYNC_LOADING);
+
+pub const BGSAVE: Command = Command::node("bgsave", at_least(0), bgsave).flags(ADMIN).group("server").doc(
+    "1.0.0",
+    "[SCHEDULE]",
+    "Makes a snapshot in the background.",
+    "O(1); the snapshot is O(N)",
+);
 
 /// Redis makes its append-only file shorter by it. The log becomes shorter by a snapshot: what it covers is removed.
-pub const BGREWRITEAOF: Command = Command::node("bgrewriteaof", exactly(0), bgrewriteaof)
-    .flags(Flags::ADMIN.with(Flags::NO_SCRIPT))
-    .group("server")
-    .doc(
+pub const BGREWRITEAOF: Command =
+    Command::node("bgrewriteaof", exactly(0), bgrewriteaof).flags(ADMIN).group("server").doc(
         "1.0.0",
         "",
         "Makes a snapshot in the background and removes the log that it covers.",
         "O(1); the snapshot is O(N)",
     );
 
-pub const SAVE: Command = Command::node("save", exactly(0), save)
-    .flags(Flags::ADMIN.with(Flags::NO_SCRIPT).with(Flags::NO_MULTI))
-    .group("server")
-    .doc(
+pub const SAVE: Command =
+    Command::node("save", exactly(0), save).flags(ADMIN.with(Flags::NO_MULTI)).group("server").doc(
         "1.0.0",
         "",
         "Makes a snapshot and answers when it is on disk. Others are served meanwhile.",
