@@ -4,7 +4,7 @@ use ramkeep_drive::process::ENDS_WITH_INPUT;
 use ramkeep_engine::NodeFacts;
 use ramkeep_engine::config::{Exposure, LogFormat};
 use ramkeep_engine::time::Now;
-use ramkeep_net::{Host, Listener, ShutdownSignals};
+use ramkeep_net::{Host, Listener};
 use ramkeep_server::cli::{self, Outcome};
 use ramkeep_server::config_file::{self, Assembled, Files};
 use ramkeep_server::node::Node;
