@@ -4,6 +4,8 @@
 //!
 //! Invariant: without the feature `mutants` no bug exists: the switch is empty and every question is `false`.
 
+use crate::types::Uuid;
+
 /// A bug that can be switched on to test the tests.
 #[cfg(feature = "mutants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,12 @@ pub enum Mutant {
     VoteNotSaved,
     /// A started process votes at once.
     VotesAtOnce,
+    /// Both: a vote is given before it is saved, and a started process votes at once.
+    VoteForgotten,
+    /// Voters change in one step: nothing needs a majority of the old ones and of the new ones.
+    JointSkipped,
+    /// A data directory is known by its node, so that an empty one passes for the one that was lost.
+    DirectoryOfNode,
 }
 
 /// Which seeded bug is on; none, and of no size, without the feature.
@@ -32,11 +40,11 @@ pub struct Mutants {
 }
 
 macro_rules! question {
-    ($name:ident, $mutant:ident) => {
+    ($name:ident, $($mutant:ident)|+) => {
         #[inline]
         pub(crate) fn $name(self) -> bool {
             #[cfg(feature = "mutants")]
-            return self.on == Some(Mutant::$mutant);
+            return matches!(self.on, $(Some(Mutant::$mutant))|+);
             #[cfg(not(feature = "mutants"))]
             return false;
         }
@@ -48,8 +56,20 @@ impl Mutants {
     question!(tail_not_written_again, TailNotWrittenAgain);
     question!(sync_error_ignored, SyncErrorIgnored);
     question!(acknowledged_before_sync, AcknowledgedBeforeSync);
-    question!(vote_not_saved, VoteNotSaved);
-    question!(votes_at_once, VotesAtOnce);
+    question!(vote_not_saved, VoteNotSaved | VoteForgotten);
+    question!(votes_at_once, VotesAtOnce | VoteForgotten);
+    question!(joint_skipped, JointSkipped);
     #[cfg(feature = "mutants")]
     question!(votes_for_any_log, VotesForAnyLog);
+
+    /// The id of a new data directory: `drawn`, unless a bug has another.
+    #[must_use]
+    pub fn directory(self, drawn: Uuid, node: u32) -> Uuid {
+        #[cfg(feature = "mutants")]
+        if self.on == Some(Mutant::DirectoryOfNode) {
+            return Uuid(u128::from(node).to_le_bytes());
+        }
+        let _ = node;
+        drawn
+    }
 }

@@ -305,7 +305,9 @@ pub(crate) fn check_sizes(layout: Layout) -> Result<(), StartError> {
 
 /// Makes vote file and identity, in this order: without its identity a directory is new.
 async fn make_identity(host: &Host, options: &Options, disk: &dyn Disk) -> Result<Identity, StartError> {
-    let identity = draw_identity(host, options.config.settings(), options.sizes());
+    let drawn = draw_identity(host, options.config.settings(), options.sizes());
+    let directory = options.mutants.directory(drawn.directory, drawn.member.node());
+    let identity = Identity { directory, ..drawn };
     let layout = identity.layout(SHARD);
     check_sizes(layout)?;
     let vote = HardState::new_file(&layout, identity.member);

@@ -10,6 +10,7 @@
 //! Invariant: one change at a time; each is applied when it is handed out, in the order of the log, by every replica.
 
 use raft::StateRole;
+use raft::eraftpb::{ConfChangeSingle, ConfChangeV2};
 
 use super::handover::HEIR_LAG_POSITIONS;
 use super::{FenceReason, Output, Replica, storage};
@@ -222,7 +223,8 @@ impl Replica {
             let next = is_ready.then(|| self.members.with_promoted(member.node))?;
             next.is_legal().then_some(next)
         });
-        if let Some(next) = ready {
+        let skips_joint = self.options.mutants.joint_skipped();
+        if let Some(next) = ready.map(|next| if skips_joint { next.settled() } else { next }) {
             // Not now, for want of room: the next call tries again.
             let _ = self.propose_members(&next);
         }
@@ -252,8 +254,12 @@ impl Replica {
         if next == self.members {
             return;
         }
-        let change = self.members.change_to(&next);
-        if self.raw.apply_conf_change(&change).is_err() {
+        let is_one_step = !self.members.is_joint() && !next.is_joint();
+        let mut steps = vec![self.members.change_to(&next)];
+        if self.options.mutants.joint_skipped() && is_one_step {
+            steps = one_by_one(&steps[0]);
+        }
+        if steps.iter().any(|change| self.raw.apply_conf_change(change).is_err()) {
             return self.fence(FenceReason::UnknownEntry);
         }
         self.heard_ns.retain(|node, _| next.get(*node).is_some());
@@ -267,4 +273,14 @@ impl Replica {
     pub fn applied(&self) -> Position {
         Position(self.raw.raft.raft_log.applied)
     }
+}
+
+/// For a seeded bug: every part of a change as one of its own.
+fn one_by_one(change: &ConfChangeV2) -> Vec<ConfChangeV2> {
+    let single = |part: &ConfChangeSingle| {
+        let mut change = ConfChangeV2::default();
+        change.set_changes(vec![part.clone()].into());
+        change
+    };
+    change.get_changes().iter().map(single).collect()
 }
