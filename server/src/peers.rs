@@ -52,7 +52,7 @@ const MESSAGE: u8 = 1;
 const SNAPSHOT_HELD: u8 = 2;
 /// A replica asks the primary for a moment: the question's number, eight bytes.
 const ASK_MOMENT: u8 = 3;
-/// The answer: the number, the committed position, shard time in milliseconds; eight bytes each, little-endian.
+/// The answer: the number, the last position executed, shard time in milliseconds; eight bytes each, little-endian.
 const MOMENT: u8 = 4;
 /// What the sender's data are at a marked position.
 const DIGEST: u8 = 5;
@@ -687,8 +687,8 @@ async fn receive(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::R
 
 fn answer_moment(node: &Rc<Node>, peers: &Peers, from: NodeId, question: &[u8]) -> io::Result<()> {
     let question: [u8; 8] = question.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
-    if let Some(moment) = node.with_shard(|shard, now, _| shard.moment(now)) {
-        let numbers = [question, moment.committed.0.to_le_bytes(), moment.shard_ms.to_le_bytes()];
+    if let Some(moment) = node.with_shard(|shard, now, outputs| shard.moment(now, outputs)) {
+        let numbers = [question, moment.executed.0.to_le_bytes(), moment.shard_ms.to_le_bytes()];
         peers.send_small(from, MOMENT, &numbers.concat());
         peers.flush();
     }
@@ -696,11 +696,11 @@ fn answer_moment(node: &Rc<Node>, peers: &Peers, from: NodeId, question: &[u8]) 
 }
 
 fn moment_told(node: &Rc<Node>, body: &[u8]) -> io::Result<()> {
-    let ([question, committed, milliseconds], []) = body.as_chunks::<8>() else {
+    let ([question, executed, milliseconds], []) = body.as_chunks::<8>() else {
         return Err(io::ErrorKind::InvalidData.into());
     };
     let moment = Moment {
-        committed: Position(u64::from_le_bytes(*committed)),
+        executed: Position(u64::from_le_bytes(*executed)),
         shard_ms: i64::from_le_bytes(*milliseconds),
     };
     let question = u64::from_le_bytes(*question);

@@ -3,9 +3,10 @@
 //! Lives here: which reads wait, the question to the primary that proves how far this replica must be, its answer.
 //! Not here: how questions travel (the driver), calls that wait for a primary (`hold`).
 //!
-//! Invariant: a linearizable read is executed only when everything is applied that was committed at a moment after the
-//! call had come, told by a primary whose lease held at that moment. A question is numbered after all reads that rest
-//! on it have come.
+//! Invariant: a linearizable read is executed only when everything is applied that the primary had executed at a moment
+//! after the call had come, told by a primary whose lease held at that moment. What was committed would not do: the read
+//! judges deadlines by the time of that moment, and by then the primary may have moved one. A question is numbered after
+//! all reads that rest on it have come.
 
 use crate::hold::Hold;
 use crate::{Output, Shard, State};
@@ -13,7 +14,7 @@ use ramkeep_engine::command::Command;
 use ramkeep_engine::session::{ReadConsistency, Session, SessionId};
 use ramkeep_engine::time::Now;
 use ramkeep_engine::{Availability, error::ErrorReply};
-use ramkeep_log::{Position, Replica};
+use ramkeep_log::{Position, Replica, Term};
 
 /// A question without an answer is asked again.
 const ASK_AGAIN_NS: u64 = 500_000_000;
@@ -22,10 +23,10 @@ const UNPROVED: ErrorReply = ErrorReply::new(
     "NOQUORUM No primary with a lease has told how fresh this replica is. Nothing was executed.",
 );
 
-/// What a primary says of a moment: all that was committed, and its time.
+/// What a primary says of a moment: where all ends that it had executed, and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    pub committed: Position,
+    pub executed: Position,
     pub shard_ms: i64,
 }
 
@@ -38,6 +39,8 @@ pub(crate) struct Freshness {
     is_open: bool,
     /// The answer to it; its entries are not applied yet.
     answer: Option<Moment>,
+    /// The term in which it came: in a later one it may speak of what was overwritten.
+    answered_in: Term,
     /// When the last question was asked whose answer is applied here.
     proved_ns: Option<u64>,
     /// The primary's time in that answer.
@@ -103,10 +106,12 @@ impl Shard {
 
     /// Asks the primary, if somebody waits and no question is under way.
     pub(crate) fn ask_for_proof(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let term = self.term();
         let freshness = &mut self.freshness;
         let is_late = now.monotonic_ns.saturating_sub(freshness.asked_ns) >= ASK_AGAIN_NS;
-        // One that was answered stays good however long the entries take to be applied.
-        let is_pending = freshness.is_open && (freshness.answer.is_some() || !is_late);
+        // One that was answered stays good however long the entries take to be applied, as long as they can be.
+        let is_answered = freshness.answer.is_some() && freshness.answered_in == term;
+        let is_pending = freshness.is_open && (is_answered || !is_late);
         if freshness.waiting.is_empty() || is_pending {
             return;
         }
@@ -123,18 +128,24 @@ impl Shard {
     }
 
     /// A replica asks for a moment; `None` where this is no primary with a lease: it is not answered then.
-    pub fn moment(&mut self, now: Now) -> Option<Moment> {
+    pub fn moment(&mut self, now: Now, outputs: &mut Vec<Output>) -> Option<Moment> {
+        self.end_turn(now, outputs);
         if self.state != State::Leading || !self.lease_valid(now) {
             return None;
         }
-        let committed = self.replica.as_ref()?.committed();
-        Some(Moment { committed, shard_ms: self.clock.now_ms(now) })
+        let executed = self.replica.as_ref()?.last();
+        Some(Moment { executed, shard_ms: self.clock.now_ms(now) })
+    }
+
+    fn term(&self) -> Term {
+        self.replica.as_ref().map_or_else(Term::default, Replica::term)
     }
 
     /// The primary's answer to a question. One to an earlier question than the last says nothing that is awaited.
     pub fn moment_told(&mut self, question: u64, moment: Moment, now: Now, outputs: &mut Vec<Output>) {
         if question == self.freshness.asked && self.freshness.is_open {
             self.freshness.answer = Some(moment);
+            self.freshness.answered_in = self.term();
             self.release_proved(now, outputs);
         }
     }
@@ -142,7 +153,7 @@ impl Shard {
     /// Lets reads go on whose moment is applied here.
     pub(crate) fn release_proved(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let Some(moment) = self.freshness.answer else { return };
-        if self.state != State::Following || self.applied < moment.committed {
+        if self.state != State::Following || self.applied < moment.executed {
             return;
         }
         let freshness = &mut self.freshness;

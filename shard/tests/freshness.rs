@@ -3,6 +3,7 @@
 use crate::common::cluster::{Cluster, TICK_NS};
 use ramkeep_engine::session::SessionId;
 use ramkeep_log::NodeId;
+use ramkeep_shard::Moment;
 
 /// Three nodes; `x` is `old` everywhere. Gives the primary, a replica, a writer there and a careful reader here.
 fn serving(seed: u64, consistency: &str) -> (Cluster, NodeId, NodeId, SessionId, SessionId) {
@@ -25,12 +26,17 @@ fn write(cluster: &mut Cluster, primary: NodeId, writer: SessionId, call: &str) 
     assert_eq!(cluster.node(primary).hear(writer), "+OK\r\n");
 }
 
+/// What the primary tells of now.
+fn moment(cluster: &mut Cluster, primary: NodeId) -> Option<Moment> {
+    let mut told = None;
+    cluster.node(primary).with(|shard, now, outputs| told = shard.moment(now, outputs));
+    told
+}
+
 /// Carries the replica's questions to the primary and the answers back.
 fn answer(cluster: &mut Cluster, primary: NodeId, replica: NodeId) {
     for question in std::mem::take(&mut cluster.node(replica).questions) {
-        let node = cluster.node(primary);
-        let now = node.now();
-        let Some(moment) = node.shard.moment(now) else { continue };
+        let Some(moment) = moment(cluster, primary) else { continue };
         cluster.node(replica).with(|shard, now, outputs| shard.moment_told(question, moment, now, outputs));
     }
     // Calls that waited are fed again.
@@ -58,9 +64,7 @@ fn each_read_rests_on_a_question_that_was_asked_after_it() {
     cluster.node(replica).ask(second, "READONLY");
     cluster.node(replica).ask(second, "CLIENT READ-CONSISTENCY LINEARIZABLE");
     assert_eq!(cluster.node(replica).ask(first, "GET x"), "");
-    let node = cluster.node(primary);
-    let now = node.now();
-    let early = node.shard.moment(now).expect("it leads");
+    let early = moment(&mut cluster, primary).expect("it leads");
     cluster.cut.insert((primary, replica));
     write(&mut cluster, primary, writer, "SET x new");
     // This read comes after the write was acknowledged; the first question was answered before.
@@ -75,6 +79,26 @@ fn each_read_rests_on_a_question_that_was_asked_after_it() {
     cluster.ticks(10).unwrap();
     answer(&mut cluster, primary, replica);
     assert_eq!(cluster.node(replica).hear(second), "$3\r\nnew\r\n");
+}
+
+/// The deadline that the replica knows is over, and the primary has taken it away without the majority that would tell of
+/// it: the key is there afterwards, so nobody may be told that it is not.
+#[test]
+fn a_linearizable_read_waits_for_a_change_of_the_deadline_that_is_under_way() {
+    let (mut cluster, primary, replica, writer, reader) = serving(27, "LINEARIZABLE");
+    write(&mut cluster, primary, writer, "SET k v PX 450");
+    cluster.ticks(2).unwrap();
+    cluster.isolate(primary);
+    cluster.node(primary).say(writer, "PERSIST k");
+    cluster.node(primary).end_turn();
+    cluster.pass(4 * TICK_NS).unwrap();
+    assert_eq!(cluster.node(replica).ask(reader, "GET k"), "", "it waits");
+    answer(&mut cluster, primary, replica);
+    assert_eq!(cluster.node(replica).hear(reader), "", "the answer is ahead of what is committed");
+    cluster.cut.clear();
+    cluster.ticks(10).unwrap();
+    assert_eq!(cluster.node(primary).hear(writer), ":1\r\n");
+    assert_eq!(cluster.node(replica).hear(reader), "$1\r\nv\r\n");
 }
 
 #[test]
@@ -105,14 +129,10 @@ fn a_bounded_read_asks_only_when_the_last_answer_is_too_old() {
 #[test]
 fn a_primary_without_its_lease_tells_no_moment() {
     let (mut cluster, primary, _, _, _) = serving(25, "LINEARIZABLE");
-    let node = cluster.node(primary);
-    let now = node.now();
-    assert!(node.shard.moment(now).is_some());
+    assert!(moment(&mut cluster, primary).is_some());
     cluster.isolate(primary);
     cluster.pass(40 * TICK_NS).unwrap();
-    let node = cluster.node(primary);
-    let now = node.now();
-    assert_eq!(node.shard.moment(now), None);
+    assert_eq!(moment(&mut cluster, primary), None);
 }
 
 #[test]

@@ -119,3 +119,32 @@ fn a_dropped_reply_is_not_answered_by_the_next() {
         });
     }
 }
+
+/// Seed 422 of the first campaign in which linearizable reads at replicas were drawn: the primary had taken a key's deadline
+/// away, and no majority had the entry yet. The replica was told how far the log was committed, which was before that, and
+/// the primary's time, which was behind the old deadline: it called the key expired, and later it was there. The replica is
+/// told how far the primary has executed now, and waits for that.
+#[test]
+fn a_deadline_that_is_being_moved_is_not_judged_at_a_replica() {
+    for seed in 0..12 {
+        play(200 + seed, move |world| async move {
+            let trio = Trio::start(world, Bugs::default());
+            let (primary, client) = trio.primary().await;
+            let replica = trio.others(primary)[0];
+            let reader = trio.connect(replica).await;
+            while reader.told("READONLY").await != "+OK\r\n" {
+                sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(reader.told("CLIENT READ-CONSISTENCY LINEARIZABLE").await, "+OK\r\n");
+            assert_eq!(client.told("SET k v PX 300").await, "+OK\r\n");
+            trio.agree().await;
+            trio.others(primary).iter().for_each(|other| trio.slow_disk(*other, 250_000));
+            sleep(Duration::from_millis(150)).await;
+            client.say("PERSIST k").await.expect("the connection is open");
+            sleep(Duration::from_millis(160 + 5 * seed)).await;
+            let seen = reader.ask("GET k").await;
+            assert_eq!(client.hear().await.expect("answered"), ":1\r\n", "seed {seed}");
+            assert_eq!(seen.expect("answered"), "$1\r\nv\r\n", "seed {seed}");
+        });
+    }
+}
