@@ -140,6 +140,10 @@ pub(crate) async fn found(
     if disk.list().await?.iter().any(|name| name == ROSTER_FILE) {
         let roster = Roster::decode(&disk.read_file(ROSTER_FILE).await?)?;
         me.check(&roster)?;
+        // Its name may be one that could not be synced: see the identity's.
+        if me.is_blank {
+            disk.write_file_atomic(ROSTER_FILE, roster.encode()).await?;
+        }
         return Ok(Found::Founder(roster));
     }
     peers.set_unfounded();

@@ -221,6 +221,11 @@ async fn identity_of(
         return Err(StartError::Incomplete(VOTE_FILE));
     }
     check_owner(&identity, options)?;
+    // An earlier process may have failed to sync its name: the power would take it from under the log that begins now.
+    if !has_log {
+        let again = disk.write_file_atomic(IDENTITY_FILE, identity.encode());
+        again.await.map_err(StartError::Directory)?;
+    }
     if is_cluster && has_log && !has(ROSTER_FILE) {
         return Err(StartError::Incomplete(ROSTER_FILE));
     }

@@ -3,10 +3,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ramkeep_net::{Conn, Host, World, WorldOptions, simulate, sleep};
-use ramkeep_sim::campaign::node::{Bugs, PORT, Place, serve};
+use ramkeep_sim::campaign::node::{Bugs, PORT, Place, name, serve};
 use ramkeep_sim::campaign::options::{Options, Purpose};
 use ramkeep_sim::scene::{Trio, play};
 
@@ -145,6 +146,48 @@ fn a_deadline_that_is_being_moved_is_not_judged_at_a_replica() {
             let seen = reader.ask("GET k").await;
             assert_eq!(client.hear().await.expect("answered"), ":1\r\n", "seed {seed}");
             assert_eq!(seen.expect("answered"), "$1\r\nv\r\n", "seed {seed}");
+        });
+    }
+}
+
+/// Seed 450 of the first campaign with a fourth node: a directory could not be synced when it had got its identity. The
+/// process ended, the next one found the file and went on, and a power loss took its name away from under the log that had
+/// been begun: the node refused to start for good. As long as there is no log the files are written again at each start.
+#[test]
+fn an_identity_whose_directory_was_not_synced_is_written_again() {
+    for wait_us in (0..40).map(|step| step * 100) {
+        let disks = play(220, move |world| async move {
+            let nodes = [0, 1, 2].map(|index| world.add_node(name(index), name(index)));
+            let members = Rc::new(nodes.map(|node| world.address(node)).to_vec());
+            for (index, node) in nodes.into_iter().enumerate() {
+                let place = Place::Member { index, members: Rc::clone(&members) };
+                world.start(node, |host| async move {
+                    let options = Options::draw(1, 1_000, Purpose::Cluster);
+                    // It ends where its disk fails.
+                    let _ = serve(host, &options, Bugs::default(), place, |_| {}).await;
+                });
+            }
+            sleep(Duration::from_micros(wait_us)).await;
+            nodes.iter().for_each(|node| world.with_disk(*node, |disk| disk.faults.sync_error = 1.0));
+            sleep(Duration::from_millis(20)).await;
+            nodes.map(|node| {
+                world.kill(node);
+                world.with_disk(node, |disk| {
+                    disk.faults.sync_error = 0.0;
+                    disk.clone()
+                })
+            })
+        });
+        play(221, move |world| async move {
+            let trio = Trio::with_disks(world, Bugs::default(), 0, Some(disks));
+            let (_, client) = trio.primary().await;
+            assert_eq!(client.told("SET k v").await, "+OK\r\n", "{wait_us}");
+            for (index, node) in trio.nodes.iter().enumerate() {
+                trio.world.power_loss(*node);
+                trio.start_node(index);
+            }
+            let (_, client) = trio.primary().await;
+            assert_eq!(client.told("GET k").await, "$1\r\nv\r\n", "{wait_us}");
         });
     }
 }
