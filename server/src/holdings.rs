@@ -39,7 +39,12 @@ struct Inner {
     leased: RefCell<BTreeMap<Position, usize>>,
     claimed: RefCell<BTreeSet<Position>>,
     bytes_served: Cell<u64>,
+    /// Set by a simulation alone.
+    piece_bytes: Cell<Option<u32>>,
 }
+
+/// Bytes of a file asked for at once: sealing and checking them keeps others waiting for some 0.1 ms.
+const PIECE_BYTES: u32 = 64 << 10;
 
 /// See the head of this file.
 #[derive(Clone, Default)]
@@ -101,6 +106,16 @@ impl Holdings {
     pub fn claim(&self, position: Position) -> Option<Claim> {
         let is_free = self.0.claimed.borrow_mut().insert(position);
         is_free.then(|| Claim { inner: Rc::clone(&self.0), position })
+    }
+
+    /// Bytes of a file that this node asks for at once.
+    pub fn piece_bytes(&self) -> u32 {
+        self.0.piece_bytes.get().unwrap_or(PIECE_BYTES)
+    }
+
+    /// Small files are fetched as large ones are, if this is small too.
+    pub fn set_piece_bytes(&self, bytes: u32) {
+        self.0.piece_bytes.set(Some(bytes));
     }
 
     /// Bytes of snapshots that went to other nodes since the start.

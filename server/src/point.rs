@@ -42,6 +42,7 @@ points! {
     SNAPSHOT_WRITTEN = "snapshot written, not read back";
     SNAPSHOT_READ_BACK = "snapshot read back, without its name";
     SNAPSHOT_NAMED = "snapshot named, nothing cut";
+    PIECE_READ = "piece of a snapshot read for another node, not sent";
     SNAPSHOT_FETCHED = "snapshot fetched";
     FETCHED_AFTER_BREAK = "snapshot fetched in spite of a break";
     ANEW_OVER_DATA = "started anew from a snapshot, over data";

@@ -30,10 +30,8 @@ mod kind {
     pub const REFUSED: u8 = 3;
 }
 
-/// Bytes asked for at once: sealing and checking one keeps others waiting for some 0.1 ms.
-const PIECE_BYTES: u32 = 64 << 10;
-/// Bytes asked for ahead.
-const WINDOW_BYTES: u64 = 4 * PIECE_BYTES as u64;
+/// Pieces asked for ahead.
+const PIECES_AHEAD: u64 = 4;
 /// Bytes written at once.
 const APPEND_BYTES: usize = 256 << 10;
 /// No piece that anybody may ask for is longer.
@@ -206,13 +204,15 @@ impl Fetching {
     /// Receives pieces over one connection until the file is whole.
     async fn receive(&mut self, session: &Session) -> Result<(), Broken> {
         let mut asked = self.file.offset;
+        let piece_bytes = self.node.holdings.piece_bytes();
+        let window_bytes = PIECES_AHEAD * u64::from(piece_bytes);
         while !self.file.is_whole() {
             let end = self.file.version.map_or(asked + 1, |version| version.bytes);
-            while asked < end && asked - self.file.offset < WINDOW_BYTES {
+            while asked < end && asked - self.file.offset < window_bytes {
                 let want =
-                    Want { position: self.position, term: self.term, offset: asked, bytes: PIECE_BYTES };
+                    Want { position: self.position, term: self.term, offset: asked, bytes: piece_bytes };
                 session.push(kind::WANT, |buffer| want.encode(buffer));
-                asked += u64::from(PIECE_BYTES);
+                asked += u64::from(piece_bytes);
             }
             let frame = session.receive_within(SILENCE_MAX).await?;
             let piece = Piece::of(&frame).map_err(Broken::Fetch)?;
@@ -226,7 +226,8 @@ impl Fetching {
         if piece.version != known {
             return Err(FetchError::Changed);
         }
-        let wanted = u64::from(PIECE_BYTES).min(known.bytes.saturating_sub(self.file.offset));
+        let wanted =
+            u64::from(self.node.holdings.piece_bytes()).min(known.bytes.saturating_sub(self.file.offset));
         if piece.offset != self.file.offset || piece.bytes.len() as u64 != wanted {
             return Err(FetchError::Wrong("another piece than was asked for".to_owned()));
         }
@@ -301,6 +302,7 @@ pub(crate) async fn serve(node: &Rc<Node>, session: &Session) -> io::Result<()> 
             None => session.push(kind::REFUSED, |buffer| buffer.push(REFUSED_NOT_HELD)),
             Some(served) => match served.read(&want).await {
                 Ok(bytes) => {
+                    node.host.point(point::PIECE_READ);
                     let piece = Piece { version: served.version, offset: want.offset, bytes: &bytes };
                     session.push(kind::PIECE, |buffer| piece.encode(buffer));
                     node.holdings.count_served(bytes.len() as u64);
