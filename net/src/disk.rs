@@ -79,7 +79,8 @@ pub trait Draft {
     /// Makes what was appended durable and reads it from the start, from the medium.
     fn read_through(&self, job: ReadJob) -> LocalFuture<'static, io::Result<()>>;
 
-    /// Gives the file its name, replacing a file of that name, durably. Nothing is appended any more.
+    /// Gives the file its name, replacing a file of that name, durably. Nothing is appended any more. After an error no file
+    /// of that name is seen: the next process would believe it, and the power might take it away.
     fn finish(&self) -> LocalFuture<'static, io::Result<()>>;
 
     /// Removes what there is.

@@ -191,3 +191,62 @@ fn an_identity_whose_directory_was_not_synced_is_written_again() {
         });
     }
 }
+
+/// Found behind seed 63 of the campaign that leaves primaries alone at calm moments: the directory could not be synced after a snapshot
+/// had got its name. The next process read the snapshot, believed it and cut the log below it; a power loss then took the
+/// name, and between an older snapshot and the log entries were missing. A draft whose name is not durable has none now.
+#[test]
+fn a_snapshot_whose_name_was_not_synced_is_not_believed() {
+    scene(|world| async move {
+        let node = world.add_node("node", "a");
+        let client = world.host(world.add_node("client", "clients"));
+        let address = SocketAddr::new(world.address(node), PORT);
+        let start = || {
+            world.start(node, |host| async move {
+                let drawn = Options::draw(1, 1_000, Purpose::Survive);
+                let options = Options { segment_bytes: 128 << 10, snapshot_log_bytes: 0, ..drawn };
+                let end = serve(host, &options, Bugs::default(), Place::Alone, |_| {}).await;
+                assert!(
+                    end.is_ok(),
+                    "the node starts: {}",
+                    end.map_or_else(|end| end.why().into(), |()| String::new())
+                );
+            });
+        };
+        start();
+        let conn = connect(&client, address).await;
+        while ask(&conn, "SET k 0\r\n", 1).await.is_ok_and(|answer| answer != "+OK\r\n") {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let filler = "x".repeat(30_000);
+        for number in 0..20 {
+            ask(&conn, &format!("SET k{} {filler}\r\n", number % 4), 1).await.expect("served");
+        }
+        assert_eq!(ask(&conn, "SET k last\r\n", 1).await.expect("served"), "+OK\r\n");
+        world.with_disk(node, |disk| disk.faults.latency.sync_us = (2_000, 2_000));
+        ask(&conn, "BGSAVE\r\n", 1).await.expect("served");
+        let is_named = || {
+            let names = world.with_disk(node, |disk| disk.names());
+            names.iter().any(|name| name.starts_with("data/snapshot-") && name.ends_with(".rdb"))
+        };
+        while !is_named() {
+            sleep(Duration::from_micros(5)).await;
+        }
+        world.with_disk(node, |disk| disk.faults.sync_error = 1.0);
+        sleep(Duration::from_millis(20)).await;
+        world.with_disk(node, |disk| disk.faults.sync_error = 0.0);
+        world.kill(node);
+        for loses_power in [true, false] {
+            start();
+            let conn = connect(&client, address).await;
+            while ask(&conn, "SET probe x\r\n", 1).await.expect("answered") != "+OK\r\n" {
+                sleep(Duration::from_millis(1)).await;
+            }
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(ask(&conn, "GET k\r\n", 2).await.expect("served"), "$4\r\nlast\r\n");
+            if loses_power {
+                world.power_loss(node);
+            }
+        }
+    });
+}

@@ -264,11 +264,13 @@ impl DraftShared {
 
     fn finish(&self) -> io::Result<()> {
         self.fence.check()?;
+        let named = self.directory.join(&self.name);
         self.fence.watch(
             self.file
                 .sync_all()
-                .and_then(|()| rename_file(&self.partial(), &self.directory.join(&self.name)))
-                .and_then(|()| sync_directory(&self.directory)),
+                .and_then(|()| rename_file(&self.partial(), &named))
+                // A name that is seen and may go with the power would be believed by the next process.
+                .and_then(|()| sync_directory(&self.directory).inspect_err(|_| drop(remove_file(&named)))),
         )
     }
 }

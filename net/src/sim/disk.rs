@@ -445,7 +445,11 @@ impl Draft for NodeDraft {
             let renamed =
                 inner.step("disk.rename", Operation::Names, |core| core.rename(&partial, &path)).await;
             let outcome = match renamed {
-                Ok(()) => inner.step("disk.sync-names", Operation::Sync, SimDisk::sync_directory).await,
+                Ok(()) => {
+                    let sync =
+                        |core: &mut SimDisk| core.sync_directory().inspect_err(|_| drop(core.remove(&path)));
+                    inner.step("disk.sync-names", Operation::Sync, sync).await
+                }
                 Err(error) => Err(error),
             };
             open.fence.watch(outcome)
