@@ -75,7 +75,8 @@ pub struct Finished {
 #[derive(Debug, Clone)]
 enum NameChange {
     Put(String, FileId),
-    Rename(String, String),
+    /// With the file: the new name does not rest on the old one having been durable.
+    Rename(String, String, FileId),
     Remove(String),
 }
 
@@ -174,8 +175,8 @@ impl SimDisk {
 
     /// Renames, replacing `to`. Not durable yet.
     pub fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        self.find(from)?;
-        self.change_names(NameChange::Rename(from.to_owned(), to.to_owned()));
+        let file = self.find(from)?;
+        self.change_names(NameChange::Rename(from.to_owned(), to.to_owned(), file));
         Ok(())
     }
 
@@ -585,10 +586,9 @@ impl NameChange {
             Self::Put(name, file) => {
                 names.insert(name.clone(), *file);
             }
-            Self::Rename(from, to) => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
+            Self::Rename(from, to, file) => {
+                names.remove(from);
+                names.insert(to.clone(), *file);
             }
             Self::Remove(name) => {
                 names.remove(name);
