@@ -53,6 +53,8 @@ pub enum Call {
     Scan(Scan),
     /// This connection reads at a replica from now on.
     ReadOnly,
+    /// The same, and it sees everything that was acknowledged before.
+    ReadLinearizably,
 }
 
 /// One step of a loop over all keys.
@@ -177,7 +179,7 @@ impl Call {
             Call::Single(call) => Some(&call.key),
             Call::Watch(keys) | Call::MultiGet(keys) => keys.first().map(Vec::as_slice),
             Call::Transaction { calls, .. } => calls.first().map(|call| call.key.as_slice()),
-            Call::Echo(_) | Call::Scan(_) | Call::ReadOnly => None,
+            Call::Echo(_) | Call::Scan(_) | Call::ReadOnly | Call::ReadLinearizably => None,
         }
     }
 
@@ -189,6 +191,10 @@ impl Call {
             Call::MultiGet(keys) => vec![[&[b"MGET".to_vec()], keys.as_slice()].concat()],
             Call::Scan(scan) => vec![[vec![b"SCAN".to_vec()], scan.args()].concat()],
             Call::ReadOnly => vec![vec![b"READONLY".to_vec()]],
+            Call::ReadLinearizably => {
+                let consistency = [&b"CLIENT"[..], b"READ-CONSISTENCY", b"LINEARIZABLE"];
+                vec![vec![b"READONLY".to_vec()], consistency.map(<[u8]>::to_vec).to_vec()]
+            }
             Call::Watch(keys) => {
                 let mut watch = vec![b"WATCH".to_vec()];
                 watch.extend_from_slice(keys);
@@ -217,7 +223,12 @@ impl Call {
             Call::Watch(_) => single("WATCH", last),
             Call::MultiGet(_) => single("MGET", last),
             Call::Scan(_) => single("SCAN", last),
-            Call::ReadOnly => single("READONLY", last),
+            Call::ReadOnly | Call::ReadLinearizably => {
+                match replies.iter().find(|it| matches!(it, Reply::Error(_))) {
+                    Some(refusal) => single("READONLY", refusal),
+                    None => single("READONLY", last),
+                }
+            }
             Call::Transaction { calls, .. } => transaction(calls, replies, last),
         }
     }

@@ -27,16 +27,23 @@ mod under_madsim {
     /// In so much simulated time three zones come to every named place of the code, and end a process at each.
     const SECONDS_FOR_ALL_POINTS: u64 = 200_000;
     /// States that a cluster campaign must come to.
-    const REACHED: [&str; 4] = [
+    const REACHED: [&str; 6] = [
         "took up leadership",
         "deposed and frozen",
         "frozen, then all was committed",
         "no lease, with replies withheld",
+        "lost its disk, and votes again",
+        "an operator replaced a member",
     ];
     /// Named places that a cluster campaign must come to: how snapshots are made, how the log is cut, how members get
     /// what it does not hold any more.
-    const VISITED: [&str; 4] =
-        [point::SNAPSHOT_NAMED, point::CUT_DONE, point::SNAPSHOT_FETCHED, point::ANEW_OVER_DATA];
+    const VISITED: [&str; 5] = [
+        point::SNAPSHOT_NAMED,
+        point::CUT_DONE,
+        point::SNAPSHOT_FETCHED,
+        point::FETCHED_AFTER_BREAK,
+        point::ANEW_OVER_DATA,
+    ];
     const DURATION_MS: u64 = 10_000;
     const SEEDS_PER_BUG_MAX: u64 = 100;
     const FIRST_SEED: u64 = 1;

@@ -164,7 +164,7 @@ fn open_operation(id: u64, caller: Caller, call: &Call, now_ns: u64) -> Operatio
             operation.command = "MGET".to_string();
             operation.args = keys.clone();
         }
-        Call::ReadOnly => operation.command = "READONLY".to_string(),
+        Call::ReadOnly | Call::ReadLinearizably => operation.command = "READONLY".to_string(),
         Call::Scan(scan) => {
             operation.command = "SCAN".to_string();
             operation.args = scan.args();

@@ -52,11 +52,19 @@ pub fn all() -> Vec<SeededBug> {
         three("M2", "acknowledged before the sync", log(LogMutant::AcknowledgedBeforeSync)),
         three("M3, M30", "failed or half-done write taken for a good one", log(LogMutant::SyncErrorIgnored)),
         three(
+            "M5",
+            "a vote told before it is saved, and asked for again at once",
+            log(LogMutant::VoteForgotten),
+        ),
+        three("M6", "reads without a lease", shard(ShardMutant::LeaseIgnored)),
+        three("M7", "a lease by the wall clock", shard(ShardMutant::LeaseByWallClock)),
+        three(
             "M8",
             "service before all of earlier terms is applied",
             shard(ShardMutant::ServesBeforeApplied),
         ),
         three("M10", "vote for a log that lacks committed entries", log(LogMutant::VotesForAnyLog)),
+        three("M11", "voters change in one step, without joint majorities", log(LogMutant::JointSkipped)),
         three(
             "M16",
             "EXEC ignores changes of watched keys that are not committed yet",
@@ -71,6 +79,7 @@ pub fn all() -> Vec<SeededBug> {
             "replies of unknown outcome dropped, their connections go on",
             shard(ShardMutant::DroppedRepliesGoOn),
         ),
+        three("M27", "an empty directory passes for the one that was lost", log(LogMutant::DirectoryOfNode)),
         three("", "a frozen primary answers reads", shard(ShardMutant::FrozenServes)),
         three("", "a replica passes over entries", shard(ShardMutant::EntryNotApplied)),
     ]
@@ -119,13 +128,14 @@ fn of_verdict(verdict: &Verdict) -> Symptom {
     if let Some(violation) = verdict.report.violations.first() {
         return Symptom::Answers(violation.checker);
     }
-    const OUTSIDE: [(&str, &str); 7] = [
+    const OUTSIDE: [(&str, &str); 8] = [
         ("refused to start", "a node refuses to start"),
         ("serves after", "a node does not serve again"),
         ("not serve", "a node does not serve again"),
         ("says that replicas differ", "INFO says that replicas differ"),
         ("hold different data", "replicas differ"),
         ("do not catch up", "a replica does not catch up"),
+        ("do not all vote", "a node that lost its disk does not vote again"),
         ("LOADAOF", "the log does not give the data"),
     ];
     let complaint = verdict.complaints.first().cloned().unwrap_or_else(|| "undecided".into());

@@ -37,15 +37,32 @@ const OVER: &str = "the run is over";
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Habit {
-    Works,
+    /// At first at the address of this number.
+    Works(usize),
     /// Only reads, one call at a time, soon again.
     Reads,
+    /// The same at one node for good, by the address of this number, whatever it answers.
+    Stays(usize),
     /// Reads at whichever node it is connected to, primary or not, and stays there.
     ReadsReplica,
+    /// The same, and must see everything that was acknowledged before.
+    ReadsLinearizably,
 }
 
-/// One that nudges does so after this part of its patience.
-const NUDGED_PART: u32 = 4;
+impl Habit {
+    /// What the connection says first, where the node is to answer itself.
+    fn first_call(self) -> Option<Call> {
+        match self {
+            Habit::ReadsReplica => Some(Call::ReadOnly),
+            Habit::ReadsLinearizably => Some(Call::ReadLinearizably),
+            Habit::Works(_) | Habit::Reads | Habit::Stays(_) => None,
+        }
+    }
+}
+
+/// One that nudges does so whenever nothing has come for a part of its patience, in thousandths; so many times.
+const NUDGED_PER_MILLE: (u64, u64) = (50, 500);
+const NUDGES_MAX: u32 = 4;
 /// Longest pause of a client that only reads.
 const READER_PAUSE_US: u64 = 40_000;
 /// Of a thousand looks at a replica, after how many its reader goes to another one.
@@ -61,13 +78,17 @@ pub(super) async fn run(
 ) {
     let mut rng = host.rng("client");
     let mut process = shared.borrow_mut().book.recorder.new_process();
-    let mut at =
-        if habit == Habit::ReadsReplica { below(&mut rng, addresses.len() as u64) as usize } else { 0 };
+    let mut at = match habit {
+        Habit::Reads => 0,
+        Habit::Works(at) | Habit::Stays(at) => at,
+        Habit::ReadsReplica | Habit::ReadsLinearizably => below(&mut rng, addresses.len() as u64) as usize,
+    };
+    let leaves = !matches!(habit, Habit::Stays(_));
     while !shared.borrow().is_over {
         let address = addresses[at % addresses.len()];
         let connecting = timeout(Duration::from_millis(options.client_timeout_ms), host.connect(address));
         let Ok(Ok(conn)) = connecting.await else {
-            at += 1;
+            at += usize::from(leaves);
             sleep(Duration::from_millis(between(&mut rng, 5, 100))).await;
             continue;
         };
@@ -79,7 +100,7 @@ pub(super) async fn run(
             return;
         }
         if reason != HALF_PIPELINE {
-            at += 1;
+            at += usize::from(leaves);
         }
         sleep(Duration::from_millis(between(&mut rng, 0, 50))).await;
     }
@@ -114,8 +135,8 @@ impl<'a> Line<'a> {
         habit: Habit,
     ) -> &'static str {
         let patience = Duration::from_millis(options.client_timeout_ms);
-        if habit == Habit::ReadsReplica {
-            self.queue(vec![Call::ReadOnly]);
+        if let Some(first) = habit.first_call() {
+            self.queue(vec![first]);
             if !matches!(timeout(patience, self.exchange(None)).await, Ok(Ok(()))) {
                 return "reset";
             }
@@ -131,8 +152,11 @@ impl<'a> Line<'a> {
                 }
                 return HALF_PIPELINE;
             }
-            let nudge = (habit == Habit::Works && chance(rng, options.nudge_per_mille))
-                .then(|| (patience / NUDGED_PART, &mut *rng));
+            let nudges = matches!(habit, Habit::Works(_)) && chance(rng, options.nudge_per_mille);
+            let nudge = nudges.then(|| {
+                let part = between(rng, NUDGED_PER_MILLE.0, NUDGED_PER_MILLE.1) as u32;
+                (patience * part / 1_000, &mut *rng)
+            });
             match timeout(patience, self.exchange(nudge)).await {
                 Ok(Ok(())) if self.session.is_refused() && has_others => return "refused",
                 Ok(Ok(())) => {}
@@ -140,16 +164,18 @@ impl<'a> Line<'a> {
                 Err(_) => return "timeout",
             }
             let leaves_per_mille = match habit {
-                Habit::Works => options.wander_per_mille,
-                Habit::Reads => 0,
-                Habit::ReadsReplica => REPLICA_LEFT_PER_MILLE,
+                Habit::Works(_) => options.wander_per_mille,
+                Habit::Reads | Habit::Stays(_) => 0,
+                Habit::ReadsReplica | Habit::ReadsLinearizably => REPLICA_LEFT_PER_MILLE,
             };
             if has_others && chance(rng, leaves_per_mille) {
                 return "leaves for another node";
             }
             let pause_us = match habit {
-                Habit::Works => between(rng, options.think_us.low, options.think_us.high),
-                Habit::Reads | Habit::ReadsReplica => between(rng, 0, READER_PAUSE_US),
+                Habit::Works(_) => between(rng, options.think_us.low, options.think_us.high),
+                Habit::Reads | Habit::Stays(_) | Habit::ReadsReplica | Habit::ReadsLinearizably => {
+                    between(rng, 0, READER_PAUSE_US)
+                }
             };
             sleep(Duration::from_micros(pause_us)).await;
         }
@@ -160,15 +186,22 @@ impl<'a> Line<'a> {
     fn next_calls(&self, options: &Options, rng: &mut ChaCha8Rng, habit: Habit) -> Option<Vec<Call>> {
         let workloads = &mut self.shared.borrow_mut().book.workloads;
         let process = self.session.process();
-        match habit {
-            Habit::ReadsReplica => workloads.next_look(rng, process).map(|look| vec![look]),
-            Habit::Reads => workloads.next_read(rng).map(|read| vec![read]),
-            Habit::Works => None,
-        }
-        .or_else(|| {
-            let works = habit != Habit::ReadsReplica;
-            works.then(|| workloads.next(rng, process, options.pipeline_depth_max))
-        })
+        let chosen = match habit {
+            Habit::ReadsReplica => workloads.next_look(rng, process),
+            Habit::ReadsLinearizably if chance(rng, 500) => workloads.next_look(rng, process),
+            Habit::Reads | Habit::Stays(_) | Habit::ReadsLinearizably => workloads.next_read(rng),
+            Habit::Works(_) => None,
+        };
+        let others = || match habit {
+            Habit::ReadsReplica => None,
+            Habit::ReadsLinearizably => {
+                workloads.next_read(rng).or_else(|| workloads.next_look(rng, process)).map(|read| vec![read])
+            }
+            Habit::Works(_) | Habit::Reads | Habit::Stays(_) => {
+                Some(workloads.next(rng, process, options.pipeline_depth_max))
+            }
+        };
+        chosen.map(|call| vec![call]).or_else(others)
     }
 
     fn queue(&mut self, calls: Vec<Call>) {
@@ -176,10 +209,11 @@ impl<'a> Line<'a> {
         self.session.queue(calls, now_ns, &mut self.shared.borrow_mut().book);
     }
 
-    /// Sends everything and waits for every reply. One that nudges asks once more, behind all that waits, when nothing
-    /// has come for a while: what became of the replies before shows by the answer.
+    /// Sends everything and waits for every reply. One that nudges asks again, behind all that waits, when nothing has come
+    /// for a while: what became of the replies before shows by the answer.
     async fn exchange(&mut self, mut nudge: Option<(Duration, &mut ChaCha8Rng)>) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(4096);
+        let mut nudges_left = NUDGES_MAX;
         while self.session.is_waiting() {
             while !self.session.unsent().is_empty() {
                 match self.conn.try_write(self.session.unsent()) {
@@ -190,15 +224,16 @@ impl<'a> Line<'a> {
             }
             buffer.clear();
             let read = self.conn.read(&mut buffer);
-            let count = match nudge.take() {
-                None => read.await?,
-                Some((after, rng)) => match timeout(after, read).await {
+            let count = match &mut nudge {
+                Some((after, rng)) if nudges_left > 0 => match timeout(*after, read).await {
                     Ok(count) => count?,
                     Err(_) => {
+                        nudges_left -= 1;
                         self.ask_again(rng);
                         continue;
                     }
                 },
+                _ => read.await?,
             };
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,18 +1,22 @@
 //! One run of three nodes in three zones: their clients, their faults, and the verdict.
 //!
 //! Lives here: setting up the nodes and the clients, and the course of a run. What is done to the nodes (`attack`), what is
-//! looked at inside them (`look`) and what must be true at the end (`verdict`) stand below it.
+//! looked at inside them (`look`), who their members are (`members`) and what must be true at the end (`verdict`) stand
+//! below it.
 //! Not here: what is drawn (`options`), the clients (`client`), the judges (`checker`).
 //!
 //! Invariant: everything comes from the seed. Looking at the nodes changes nothing in them.
 
+mod aimed;
 mod attack;
 mod look;
+mod members;
 mod verdict;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -32,8 +36,10 @@ use crate::random::{below, between};
 use crate::session::Book;
 use crate::workload::Workloads;
 use attack::Undo;
+use members::{Change, Loss};
 
-const NODES: usize = 3;
+/// Those who found the cluster, and as many as vote at any time.
+const VOTERS: usize = 3;
 
 pub fn run(options: &Options, bugs: Bugs) -> Verdict {
     let limit = Duration::from_millis(options.duration_ms + 600_000);
@@ -86,19 +92,33 @@ struct Run {
     rng: ChaCha8Rng,
     undo: Vec<(u64, Undo)>,
     jumps_left_ms: u64,
+    lone_jumps_left_ms: u64,
     primary: Option<usize>,
+    /// Whose disk was lost and not made up for yet.
+    lost: Option<Loss>,
+    /// A disk is to be lost.
+    is_loss_due: bool,
+    /// What an operator has asked for and is not done yet.
+    change: Option<Change>,
+    /// A member is to be replaced by a node that waits for it.
+    is_change_due: bool,
+    /// A primary is to be left alone.
+    is_lone_due: bool,
+    /// Connections break once so many pieces of snapshots were read.
+    broken_at_piece: Option<u64>,
     /// Its disk is slow for the whole run.
     slow_node: Option<usize>,
     /// Who led in each term, serving or not.
     leaders: BTreeMap<u64, usize>,
     /// Since when each node, deposed with changes under way, is no engine.
-    deposed_ns: [Option<u64>; NODES],
+    deposed_ns: Vec<Option<u64>>,
     reached: BTreeMap<&'static str, u64>,
 }
 
 impl Run {
     fn new(world: World, options: Options, bugs: Bugs) -> Run {
-        let nodes: Vec<NodeId> = (0..NODES).map(|index| world.add_node(name(index), name(index))).collect();
+        let count = VOTERS + usize::from(options.has(Fault::MembersChanged));
+        let nodes: Vec<NodeId> = (0..count).map(|index| world.add_node(name(index), name(index))).collect();
         let header = Header {
             version: VERSION,
             run: format!("sim-cluster-{:x}", options.seed),
@@ -120,26 +140,33 @@ impl Run {
             addresses: Rc::new(nodes.iter().map(|node| world.address(*node)).collect()),
             rng: world.rng("faults"),
             jumps_left_ms: options.clock_jump_ms_total_max,
+            lone_jumps_left_ms: options.lone_jump_ms_total_max,
             world,
             options: Rc::new(options),
             bugs,
             nodes,
             clients: Vec::new(),
-            seen: Rc::new(RefCell::new(vec![Seen::default(); NODES])),
+            seen: Rc::new(RefCell::new(vec![Seen::default(); count])),
             complaints: Rc::default(),
             shared: Rc::new(RefCell::new(shared)),
             undo: Vec::new(),
             primary: None,
+            lost: None,
+            is_loss_due: false,
+            change: None,
+            is_change_due: false,
+            is_lone_due: false,
+            broken_at_piece: None,
             slow_node: None,
             leaders: BTreeMap::new(),
-            deposed_ns: [None; NODES],
+            deposed_ns: vec![None; count],
             reached: BTreeMap::new(),
         }
     }
 
     async fn play(mut self) -> Outcome {
         self.set_up();
-        (0..NODES).for_each(|index| self.start_node(index));
+        self.all().for_each(|index| self.start_node(index));
         self.start_clients();
         self.attack().await;
         self.heal().await;
@@ -171,12 +198,17 @@ impl Run {
         self.complaints.borrow_mut().push(text.into());
     }
 
+    /// Every node, one that is no member among them.
+    fn all(&self) -> Range<usize> {
+        0..self.nodes.len()
+    }
+
     fn socket(&self, index: usize) -> SocketAddr {
         SocketAddr::new(self.addresses[index], PORT)
     }
 
     fn sockets(&self) -> Vec<SocketAddr> {
-        (0..NODES).map(|index| self.socket(index)).collect()
+        self.all().map(|index| self.socket(index)).collect()
     }
 
     fn set_up(&mut self) {
@@ -196,6 +228,10 @@ impl Run {
                 self.world.set_clock_rate(*node, drift_ppm);
             }
         }
+        if options.has(Fault::FetchBroken) {
+            // Not only what comes after the first strike: there are few fetches.
+            self.break_fetch();
+        }
         if options.has(Fault::SlowDisk) {
             self.slow_node = Some(self.draw_node());
         }
@@ -203,19 +239,21 @@ impl Run {
     }
 
     fn draw_node(&mut self) -> usize {
-        below(&mut self.rng, NODES as u64) as usize
+        below(&mut self.rng, self.nodes.len() as u64) as usize
     }
 
     fn start_clients(&mut self) {
-        for number in 0..self.options.clients + self.options.replica_readers {
+        let options = Rc::clone(&self.options);
+        let works = options.clients - options.readers.min(options.clients);
+        let habits = (0..options.readers.min(options.clients)).map(|_| Habit::Reads);
+        let habits = habits.chain((0..works as usize).map(|number| Habit::Works(number * options.spread)));
+        let habits = habits.chain((0..options.replica_readers).map(|_| Habit::ReadsReplica));
+        let habits = habits.chain((0..options.linearizable_readers).map(|_| Habit::ReadsLinearizably));
+        let habits = habits.chain((0..options.stayers as usize).map(Habit::Stays));
+        for (number, habit) in habits.enumerate() {
             let client = self.world.add_node(&format!("client{number}"), "clients");
-            let (shared, options) = (Rc::clone(&self.shared), Rc::clone(&self.options));
+            let (shared, options) = (Rc::clone(&self.shared), Rc::clone(&options));
             let sockets = self.sockets();
-            let habit = match number {
-                number if number < self.options.readers => Habit::Reads,
-                number if number < self.options.clients => Habit::Works,
-                _ => Habit::ReadsReplica,
-            };
             self.world.start(client, move |host| client::run(host, shared, options, sockets, habit));
             self.clients.push(client);
         }

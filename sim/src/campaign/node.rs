@@ -22,6 +22,8 @@ use super::options::Options;
 
 pub const PORT: u16 = 6379;
 const PEER_PORT: u16 = 7379;
+/// The first so many nodes found the cluster; others wait to be added.
+const FOUNDERS: usize = 3;
 /// A turn ends here: small, so that several entries are under way.
 const TURN_BYTES_MAX: usize = 4 << 10;
 /// Segments below this would not hold a turn and the room wanted before it.
@@ -93,14 +95,21 @@ pub fn name(index: usize) -> &'static str {
     ["a", "b", "c", "d", "e"][index]
 }
 
+/// A member as a configuration describes it; each stands in a zone of its own.
+pub(super) fn line(index: usize, address: IpAddr) -> String {
+    let (name, peer, client) = (name(index), PEER_PORT, PORT);
+    format!("{name} {name} engine {address}:{peer} {address}:{client}")
+}
+
 impl Place {
     fn configure(&self, config: &mut Config) {
         let Place::Member { index, members } = self else { return };
         let mut words: Vec<Vec<u8>> = Vec::new();
-        for (index, address) in members.iter().enumerate() {
-            let (name, peer, client) = (name(index), PEER_PORT, PORT);
-            let line = format!("{name} {name} engine {address}:{peer} {address}:{client}");
-            words.extend(line.split(' ').map(|word| word.as_bytes().to_vec()));
+        for (other, address) in members.iter().enumerate() {
+            // Nobody's configuration names a node that comes later but its own.
+            if other < FOUNDERS || other == *index {
+                words.extend(line(other, *address).split(' ').map(|word| word.as_bytes().to_vec()));
+            }
         }
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let mut set = |name: &str, words: &[&[u8]]| {
@@ -110,6 +119,9 @@ impl Place {
         set("cluster-id", &[b"simulated"]);
         set("peer-secret", &[b"a secret of simulated nodes"]);
         set("member", &words);
+        if *index >= FOUNDERS {
+            set("join-cluster", &[b"yes"]);
+        }
     }
 }
 
@@ -161,6 +173,7 @@ pub async fn serve(
     };
     let directory = Rc::new(start::open(&host, &start_options).await?);
     let node = start::build(&host, &directory, start_options).await?;
+    node.holdings.set_piece_bytes(options.piece_bytes);
     built(&node);
     let address = SocketAddr::new([0, 0, 0, 0].into(), PORT);
     let Ok(listener) = host.listen(address, 64) else { return Ok(()) };

@@ -69,6 +69,16 @@ pub enum Fault {
     Stall,
     /// A process stands still and goes on later, as after SIGSTOP.
     Pause,
+    /// The primary is cut off from the other nodes and from no client; it may stand still and its clock be set back.
+    LonePrimary,
+    /// Two nodes that do not hear each other ask the third for its vote, which loses its power when it has given one.
+    SplitVote,
+    /// The next connection over which a node fetches a snapshot breaks in the middle.
+    FetchBroken,
+    /// All that a member has on its disk is gone, and the node starts with an empty directory.
+    DiskLost,
+    /// An operator has a member replaced by a fourth node that waits for it; the one that left is emptied, and waits next.
+    MembersChanged,
     /// A bit of what was acknowledged flips, at rest.
     BitRot,
     /// A sector of what was acknowledged cannot be read any more.
@@ -115,6 +125,11 @@ impl Fault {
         Fault::SyncError,
         Fault::TornWrite,
         Fault::CrashPoint,
+        Fault::DiskLost,
+        Fault::LonePrimary,
+        Fault::SplitVote,
+        Fault::FetchBroken,
+        Fault::MembersChanged,
     ];
 
     pub const DETECTED: &[Fault] =
@@ -141,6 +156,11 @@ impl Fault {
             Fault::OneWayCut => "one-way-cut",
             Fault::Stall => "stall",
             Fault::Pause => "pause",
+            Fault::DiskLost => "disk-lost",
+            Fault::LonePrimary => "lone-primary",
+            Fault::SplitVote => "split-vote",
+            Fault::FetchBroken => "fetch-broken",
+            Fault::MembersChanged => "members-changed",
             Fault::BitRot => "bit-rot",
             Fault::ReadError => "read-error",
             Fault::LyingSync => "lying-sync",
@@ -186,12 +206,18 @@ pub struct Options {
     pub client_timeout_ms: u64,
     /// Of a thousand pipelines, after how many a client leaves for another node, for no reason.
     pub wander_per_mille: u32,
+    /// All clients begin at the first node (0), or one after the other at different ones (1).
+    pub spread: usize,
     /// The first so many clients only read, one call at a time, and stay where they are answered.
     pub readers: u32,
-    /// Of a thousand pipelines, in how many a client asks once more behind them when no reply comes.
+    /// Of a thousand pipelines, in how many a client asks again behind them when no reply comes.
     pub nudge_per_mille: u32,
     /// Besides the clients, so many read at replicas.
     pub replica_readers: u32,
+    /// Besides the clients, so many read at replicas and must see everything that was acknowledged before.
+    pub linearizable_readers: u32,
+    /// Besides them, so many that only read stay at one node each, the first, the second and so on.
+    pub stayers: u32,
     pub faults: Vec<FaultRate>,
     pub segment_bytes: u64,
     /// Growth of the log after which a snapshot is made; 0: never.
@@ -200,6 +226,8 @@ pub struct Options {
     pub digest_log_bytes: u64,
     /// Bytes of log that a primary keeps for members that lag.
     pub kept_bytes_max: u64,
+    /// Bytes of a snapshot that a node asks another one for at once.
+    pub piece_bytes: u32,
     pub sector_bytes: u32,
     /// Folders of data that a node sets aside at most. Campaigns: none. They damage no member, so whoever finds damage there
     /// has found a bug.
@@ -210,6 +238,8 @@ pub struct Options {
     pub disk_latency_us: Range,
     /// All jumps of the run together stay within this; 0 without the fault.
     pub clock_jump_ms_total_max: u64,
+    /// The same of what primaries' clocks are set back by while they are alone.
+    pub lone_jump_ms_total_max: u64,
     /// How much too fast (or slow) the clocks run, in millionths; 0 without the fault.
     pub clock_drift_ppm: i64,
     /// Which unsynced sectors survive a power loss, of a thousand.
@@ -218,6 +248,9 @@ pub struct Options {
 
 /// Simulated time that a cluster takes after its last fault, at most.
 const CLUSTER_END_MS_MAX: u64 = 180_000;
+
+/// What primaries' clocks may be set back by while they are alone, all times together.
+const LONE_JUMP_MS: u64 = 10_000;
 
 /// Streams of the seed; a number is never reused for something else.
 const STREAM_WORKLOAD: u64 = 1;
@@ -229,6 +262,7 @@ const STREAM_SNAPSHOTS: u64 = 6;
 const STREAM_LISTS: u64 = 7;
 const STREAM_DIGESTS: u64 = 8;
 const STREAM_LOG_THREAD: u64 = 9;
+const STREAM_READERS: u64 = 10;
 
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -254,6 +288,7 @@ impl Options {
         let slowest_us = *pick(disk, &[200, 2_000, 20_000]);
         let farthest_us = *pick(network, &[100, 1_000, 30_000]);
         let lists = &mut stream(seed, STREAM_LISTS);
+        let readers = &mut stream(seed, STREAM_READERS);
         let mix = draw_mix(workload, lists);
         let clients = between(workload, 2, 12) as u32;
         let pipeline_depth_max = *pick(workload, &[1, 1, 2, 4, 16]);
@@ -273,8 +308,14 @@ impl Options {
             wander_per_mille: *pick(workload, &[0, 30, 200]),
             readers: *pick(workload, if is_cluster { &[0, 2, 4] } else { &[0] }),
             replica_readers: *pick(lists, if is_cluster { &[0, 1, 2] } else { &[0] }),
+            stayers: *pick(readers, if is_cluster { &[0, 3, 3] } else { &[0] }),
+            linearizable_readers: *pick(readers, if is_cluster { &[0, 1, 2] } else { &[0] }),
             nudge_per_mille: *pick(lists, &[0, 300, 1_000]),
             clock_jump_ms_total_max: if has(Fault::ClockJump) { jump_ms } else { 0 },
+            lone_jump_ms_total_max: match has(Fault::ClockJump) && has(Fault::LonePrimary) {
+                true => LONE_JUMP_MS,
+                false => 0,
+            },
             clock_drift_ppm: if has(Fault::ClockDrift) { drift_ppm } else { 0 },
             faults,
             snapshot_log_bytes,
@@ -282,6 +323,8 @@ impl Options {
                 &mut stream(seed, STREAM_DIGESTS),
                 if is_cluster { &[0, 16 << 10, 64 << 10, 64 << 10, 256 << 10] } else { &[0] },
             ),
+            spread: *pick(readers, if is_cluster { &[0, 1, 1] } else { &[0] }),
+            piece_bytes: *pick(readers, &[64, 64, 512, 64 << 10]),
             kept_bytes_max: *pick(snapshots, &[0, 0, 512 << 10, 8 << 20]),
             // The segment is what a log is cut by.
             segment_bytes: *pick(
@@ -307,7 +350,8 @@ impl Options {
     pub fn limits(&self) -> Limits {
         // A deadline moves by every jump, and by the drift over its own length.
         let drift_ns = self.mix.ttl_ms_max * self.clock_drift_ppm.unsigned_abs();
-        let mut error_ns = self.clock_jump_ms_total_max * 1_000_000 + drift_ns;
+        let jumps_ms = self.clock_jump_ms_total_max + self.lone_jump_ms_total_max;
+        let mut error_ns = jumps_ms * 1_000_000 + drift_ns;
         if self.purpose == Purpose::Cluster {
             // A new primary's clock may have gone another way since the start, and been moved the other way.
             let run_ms = self.duration_ms + CLUSTER_END_MS_MAX;
@@ -384,13 +428,15 @@ impl fmt::Display for Options {
         write!(f, " think_us={} padded={}", self.think_us, mix.padded_per_mille)?;
         write!(f, " client_timeout_ms={} wander={}", self.client_timeout_ms, self.wander_per_mille)?;
         write!(f, " readers={} replica_readers={}", self.readers, self.replica_readers)?;
-        write!(f, " nudge={}", self.nudge_per_mille)?;
+        write!(f, " linearizable_readers={} spread={}", self.linearizable_readers, self.spread)?;
+        write!(f, " stayers={} nudge={}", self.stayers, self.nudge_per_mille)?;
         write!(f, " segment_bytes={} sector_bytes={}", self.segment_bytes, self.sector_bytes)?;
         write!(f, " snapshot_log_bytes={} kept_bytes_max={}", self.snapshot_log_bytes, self.kept_bytes_max)?;
-        write!(f, " digest_log_bytes={}", self.digest_log_bytes)?;
+        write!(f, " digest_log_bytes={} piece_bytes={}", self.digest_log_bytes, self.piece_bytes)?;
         write!(f, " beside_readers={}", self.writes_beside_readers)?;
         write!(f, " network_us={} disk_us={}", self.network_latency_us, self.disk_latency_us)?;
-        write!(f, " jump_ms={} drift_ppm={}", self.clock_jump_ms_total_max, self.clock_drift_ppm)?;
+        write!(f, " jump_ms={}+{}", self.clock_jump_ms_total_max, self.lone_jump_ms_total_max)?;
+        write!(f, " drift_ppm={}", self.clock_drift_ppm)?;
         write!(f, " sectors_kept={} faults=", self.sectors_kept_per_mille)?;
         for (index, rate) in self.faults.iter().enumerate() {
             write!(f, "{}{}:{}", if index == 0 { "" } else { "," }, rate.fault.name(), rate.interval_ms)?;

@@ -239,7 +239,7 @@ impl Run {
             let client = self.world.add_node(&format!("client{number}"), "clients");
             let (shared, options) = (Rc::clone(&self.shared), Rc::clone(&self.options));
             self.world.start(client, move |host| {
-                client::run(host, shared, options, vec![address], client::Habit::Works)
+                client::run(host, shared, options, vec![address], client::Habit::Works(0))
             });
             client
         };
@@ -330,7 +330,12 @@ impl Run {
             | Fault::Partition
             | Fault::OneWayCut
             | Fault::Stall
-            | Fault::Pause => unreachable!("faults of a cluster"),
+            | Fault::Pause
+            | Fault::DiskLost
+            | Fault::LonePrimary
+            | Fault::SplitVote
+            | Fault::FetchBroken
+            | Fault::MembersChanged => unreachable!("faults of a cluster"),
             Fault::BitRot | Fault::ReadError | Fault::LyingSync | Fault::MisdirectedWrite => {
                 damage::strike(self, fault).await;
             }

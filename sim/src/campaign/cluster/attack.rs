@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ramkeep_net::{NodeId, sleep};
 
-use super::{NODES, Run};
+use super::Run;
 use crate::campaign::options::{Fault, Purpose};
 use crate::campaign::run::draw_point;
 use crate::random::{below, between, chance};
@@ -30,6 +30,19 @@ pub(super) enum Undo {
     Disk(usize),
     /// Not back but on: a wall clock is set back by so many milliseconds.
     SetBack(usize, i64),
+    /// A node that is no member any more is emptied, and may become one again.
+    Empty(usize),
+    /// Disks take as long as before.
+    Quicken,
+    /// Its messages to others take as long as before.
+    Hasten(Vec<(NodeId, NodeId)>),
+    /// A machine loses its power.
+    PowerLoss(usize),
+    /// A process stands still.
+    Stand {
+        index: usize,
+        for_ms: u64,
+    },
 }
 
 impl Run {
@@ -44,6 +57,10 @@ impl Run {
         while self.world.now_ns() < end_ns {
             self.look();
             self.undo_due();
+            self.leave_alone_if_calm().await;
+            self.break_fetch_if_due();
+            self.lose_disk_if_due();
+            self.replace_if_due().await;
             let now_ns = self.world.now_ns();
             for ((at_ns, fault), rate) in next.iter_mut().zip(&options.faults) {
                 if *at_ns <= now_ns {
@@ -58,7 +75,7 @@ impl Run {
 
     /// A process that has ended by itself is started again, a little later.
     fn start_ended(&mut self) {
-        for index in 0..NODES {
+        for index in self.all() {
             let is_planned =
                 self.undo.iter().any(|(_, undo)| matches!(undo, Undo::Start(planned) if *planned == index));
             if !self.world.is_running(self.nodes[index]) && !is_planned {
@@ -71,12 +88,12 @@ impl Run {
         between(&mut self.rng, interval_ms * 200_000, interval_ms * 1_800_000)
     }
 
-    fn plan(&mut self, low_ms: u64, high_ms: u64, undo: Undo) {
+    pub(super) fn plan(&mut self, low_ms: u64, high_ms: u64, undo: Undo) {
         let at_ns = self.world.now_ns() + between(&mut self.rng, low_ms, high_ms) * 1_000_000;
         self.undo.push((at_ns, undo));
     }
 
-    fn undo_due(&mut self) {
+    pub(super) fn undo_due(&mut self) {
         let now_ns = self.world.now_ns();
         let (due, later) =
             std::mem::take(&mut self.undo).into_iter().partition(|(at_ns, _)| *at_ns <= now_ns);
@@ -88,6 +105,16 @@ impl Run {
     pub(super) fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::SetBack(index, by_ms) => self.jump(index, -by_ms),
+            Undo::Empty(index) => {
+                self.end(index, true);
+                self.empty(index);
+            }
+            Undo::Quicken => self.slow_disks(0.0),
+            Undo::Hasten(pairs) => {
+                pairs.into_iter().for_each(|(from, to)| self.world.set_link(from, to, None));
+            }
+            Undo::PowerLoss(index) => self.end(index, true),
+            Undo::Stand { index, for_ms } => self.stand(index, for_ms),
             Undo::Start(index) => self.start_node(index),
             Undo::Resume(index) => self.world.resume(self.nodes[index]),
             Undo::Heal(pairs) => pairs.into_iter().for_each(|(from, to)| self.world.heal(from, to)),
@@ -114,13 +141,14 @@ impl Run {
             Fault::AllDown => self.end_all().await,
             Fault::Partition => self.part(index),
             Fault::OneWayCut => {
-                let other = (index + 1 + below(&mut self.rng, NODES as u64 - 1) as usize) % NODES;
+                let count = self.nodes.len();
+                let other = (index + 1 + below(&mut self.rng, count as u64 - 1) as usize) % count;
                 let pair = (self.nodes[index], self.nodes[other]);
                 self.world.cut(pair.0, pair.1);
                 self.plan(50, 6_000, Undo::Heal(vec![pair]));
             }
             Fault::Stall => {
-                let other = (index + 1) % NODES;
+                let other = (index + 1) % self.nodes.len();
                 let length = Duration::from_millis(between(&mut self.rng, 1, 3_000));
                 self.world.stall(self.nodes[index], self.nodes[other], length);
             }
@@ -148,6 +176,11 @@ impl Run {
                 let loses_power = chance(&mut self.rng, 500);
                 self.world.arm(self.nodes[index], name, visit, loses_power);
             }
+            Fault::LonePrimary => self.is_lone_due = true,
+            Fault::SplitVote => self.split_vote().await,
+            Fault::FetchBroken => self.break_fetch(),
+            Fault::DiskLost => self.is_loss_due = true,
+            Fault::MembersChanged => self.is_change_due = true,
             Fault::ClockDrift | Fault::HalfPipeline | Fault::ClientTimeout | Fault::SlowDisk => {}
             Fault::RestartLoop
             | Fault::BitRot
@@ -157,29 +190,37 @@ impl Run {
         }
     }
 
-    /// Syncs fail for a moment: on one node, or on all of them, which may then lose their power. What was acknowledged
-    /// had been synced before.
+    /// Syncs fail for a moment: on one node, or on all of them, which may then lose their power; one may do so after it has
+    /// gone on for a while. What was acknowledged had been synced before.
     async fn fail_syncs(&mut self, index: usize) {
         let are_all = chance(&mut self.rng, 300);
-        for node in (0..NODES).filter(|node| are_all || *node == index) {
+        for node in self.all().filter(|node| are_all || *node == index) {
             self.world.with_disk(self.nodes[node], |disk| disk.faults.sync_error = 1.0);
             self.plan(5, 30, Undo::Disk(node));
         }
-        if are_all && chance(&mut self.rng, 600) {
-            sleep(Duration::from_micros(between(&mut self.rng, 1_000, 30_000))).await;
-            (0..NODES).for_each(|node| self.end(node, true));
+        match (are_all, chance(&mut self.rng, 600)) {
+            (true, true) => {
+                sleep(Duration::from_micros(between(&mut self.rng, 1_000, 30_000))).await;
+                self.all().for_each(|node| self.end(node, true));
+            }
+            (false, true) => self.plan(50, 600, Undo::PowerLoss(index)),
+            _ => {}
         }
     }
 
     /// A machine may also be suspended, and its clock be set back to before when it goes on.
     fn pause(&mut self, index: usize) {
         let index = self.primary.filter(|_| chance(&mut self.rng, 600)).unwrap_or(index);
-        self.world.pause(self.nodes[index]);
         let length_ms = between(&mut self.rng, 10, 3_000);
-        self.undo.push((self.world.now_ns() + length_ms * 1_000_000, Undo::Resume(index)));
+        self.stand(index, length_ms);
         if self.options.has(Fault::ClockJump) && chance(&mut self.rng, 600) {
             self.jump(index, -length_ms.cast_signed());
         }
+    }
+
+    fn stand(&mut self, index: usize, for_ms: u64) {
+        self.world.pause(self.nodes[index]);
+        self.plan(for_ms, for_ms, Undo::Resume(index));
     }
 
     /// Within what is left of the run's jumps.
@@ -200,7 +241,7 @@ impl Run {
             self.await_answer_while_writing(are_slow).await;
             self.slow_disks(0.0);
         }
-        (0..NODES).for_each(|index| self.end(index, true));
+        self.all().for_each(|index| self.end(index, true));
     }
 
     /// Every write takes long, or as long as before.
@@ -220,7 +261,7 @@ impl Run {
         for _ in 0..AIM_STEPS_MAX {
             let is_writing = |node: &&NodeId| self.world.with_disk(**node, |disk| disk.bytes_under_way() > 0);
             let answered = self.shared.borrow().book.answered;
-            match (self.nodes.iter().filter(is_writing).count() > NODES / 2, answered_before) {
+            match (self.nodes.iter().filter(is_writing).count() > self.nodes.len() / 2, answered_before) {
                 (false, _) => answered_before = None,
                 (true, _) if !wants_answer => return,
                 (true, Some(before)) if answered > before => return,

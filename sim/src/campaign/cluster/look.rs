@@ -7,12 +7,13 @@
 use ramkeep_log::Role;
 use ramkeep_shard::State;
 
-use super::{NODES, Run};
+use super::Run;
 
 impl Run {
     /// Looks into the nodes: who leads, and which rare states there are.
     pub(super) fn look(&mut self) {
-        for index in 0..NODES {
+        self.look_at_members();
+        for index in self.all() {
             let Some(node) = self.seen.borrow()[index].node.upgrade() else { continue };
             if !self.world.is_running(self.nodes[index]) {
                 continue;

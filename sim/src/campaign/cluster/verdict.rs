@@ -10,8 +10,8 @@ use ramkeep_net::{Host, sleep, timeout};
 use ramkeep_server::node::Node;
 use ramkeep_shard::State;
 
+use super::Run;
 use super::attack::Undo;
-use super::{NODES, Run};
 use crate::campaign::client::{self, SharedRef};
 use crate::campaign::run::{FINAL_READ_S_MAX, HEALED_MS_MAX, ask};
 
@@ -21,8 +21,11 @@ const EQUAL_MS_MAX: u64 = 30_000;
 impl Run {
     pub(super) async fn heal(&mut self) {
         self.world.heal_all();
+        for index in self.all() {
+            self.all().for_each(|other| self.world.set_link(self.nodes[index], self.nodes[other], None));
+        }
         self.undo.clear();
-        for index in 0..NODES {
+        for index in self.all() {
             self.world.resume(self.nodes[index]);
             self.world.disarm(self.nodes[index]);
             self.undo(Undo::Disk(index));
@@ -43,25 +46,32 @@ impl Run {
         });
         while self.world.is_running(reader) {
             self.look();
-            (0..NODES).for_each(|index| self.start_node(index));
+            self.all().for_each(|index| self.start_node(index));
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Every replica comes to hold what the others hold.
+    /// Every member comes to hold what the others hold, and to vote, and no change of them is left half done.
     pub(super) async fn compare_replicas(&mut self) {
         let deadline_ns = self.world.now_ns() + EQUAL_MS_MAX * 1_000_000;
         loop {
-            (0..NODES).for_each(|index| self.start_node(index));
-            let told: Vec<_> = self.seen.borrow().iter().map(|seen| told_by(&seen.node)).collect();
+            self.look();
+            self.all().for_each(|index| self.start_node(index));
+            let members = self.members();
+            let told: Vec<_> =
+                members.iter().map(|index| told_by(&self.seen.borrow()[*index].node)).collect();
             let is_equal = told.iter().all(|it| it.is_some() && *it == told[0]);
-            if is_equal {
+            if is_equal && self.lost.is_none() && self.settled().is_some() {
                 return;
             }
             let at_one_place =
                 told.iter().flatten().all(|(applied, _)| Some(*applied) == told[0].map(|it| it.0));
             if self.world.now_ns() > deadline_ns {
-                let what = if at_one_place { "hold different data" } else { "do not catch up" };
+                let what = match (is_equal, at_one_place) {
+                    (true, _) => "do not all vote again",
+                    (false, true) => "hold different data",
+                    (false, false) => "do not catch up",
+                };
                 let states: Vec<_> = self.seen.borrow().iter().map(|seen| state_of(&seen.node)).collect();
                 self.complain(format!("the replicas {what}: {told:?}, {states:?}"));
                 return;

@@ -1,0 +1,217 @@
+//! Members that lose their disk, members that an operator replaces, and whoever comes in their place.
+//!
+//! Lives here: when a disk may be lost and a member be replaced, doing it, and whether all members vote again.
+//! Not here: how a member is replaced, and that one with an empty directory is; the nodes do that by themselves.
+//!
+//! It would catch: a node that votes or acknowledges under an identity whose data are gone, a replacement that counts
+//! before it has caught up, a change of members that two halves of them understand differently, one that never comes to
+//! its end.
+//!
+//! Two disks that are lost at once may have held the only two copies of what was acknowledged: the next one is lost only
+//! after all members vote again, as far as each of them knows. Whatever else is drawn goes on meanwhile; it takes no copy
+//! away.
+
+use std::time::Duration;
+
+use ramkeep_engine::config::node_number;
+use ramkeep_log::{Membership, NodeId as MemberId, Replica};
+use ramkeep_net::{Link, NodeId, sleep, timeout};
+
+use super::aimed::{LOOK, LOOKS_MAX};
+use super::attack::Undo;
+use super::{Run, VOTERS};
+use crate::campaign::node::{line, name};
+use crate::campaign::run::ask;
+use crate::random::{chance, pick};
+
+/// A disk that was lost, until another incarnation of the node votes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loss {
+    index: usize,
+    /// Under which the node must not come back.
+    id: MemberId,
+}
+
+/// A member that is to be replaced by the node that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    old: usize,
+    new: usize,
+    /// What is not done by then was refused, or its answer was lost: it is asked for again another time.
+    until_ns: u64,
+}
+
+/// An operator asks so many nodes in turn, and waits so long for each.
+const ASKED_MAX: usize = 8;
+const PATIENCE: Duration = Duration::from_millis(800);
+/// A wish is carried out within this, or not at all.
+const CHANGE_MS_MAX: u64 = 6_000;
+/// What a primary tells the old members of a change, so that they know of it later than it does.
+const LATE: Link = Link { latency_us: (20_000, 60_000), slow: 0.0, slow_us: (1, 1), reset: 0.0 };
+
+impl Run {
+    /// A disk that was to be lost is lost as soon as the promise allows it.
+    pub(super) fn lose_disk_if_due(&mut self) {
+        if !self.is_loss_due || self.lost.is_some() || self.change.is_some() {
+            return;
+        }
+        let Some(members) = self.settled() else { return };
+        let id = self.draw_voter(&members);
+        let index = index_of(id).expect("every voter is a node of the run");
+        self.is_loss_due = false;
+        self.lost = Some(Loss { index, id });
+        let loses_power = chance(&mut self.rng, 500);
+        self.end(index, loses_power);
+        self.empty(index);
+        self.reach("a disk was lost");
+    }
+
+    fn draw_voter(&mut self, members: &Membership) -> MemberId {
+        let voters = members.voters();
+        let primary = self.primary.filter(|_| chance(&mut self.rng, 400));
+        let primary = primary.and_then(|index| voters.iter().find(|id| index_of(**id) == Some(index)));
+        primary.copied().unwrap_or_else(|| *pick(&mut self.rng, &voters))
+    }
+
+    /// Nothing is left in the node's directory.
+    pub(super) fn empty(&mut self, index: usize) {
+        self.world.record("disk-lost", self.nodes[index], &[]);
+        self.world.with_disk(self.nodes[index], |disk| {
+            for name in disk.names() {
+                disk.remove(&name).expect("a file that is there can be removed");
+            }
+            disk.sync_directory().expect("names that are gone are gone for good");
+        });
+    }
+
+    /// A member that was to be replaced is, by the node that is none: an operator asks any node for it.
+    pub(super) async fn replace_if_due(&mut self) {
+        if !self.is_change_due || self.lost.is_some() || self.change.is_some() {
+            return;
+        }
+        let Some(members) = self.membership() else { return };
+        let is_member = |index: &usize| members.voters().iter().any(|id| index_of(*id) == Some(*index));
+        let Some(new) = self.all().find(|index| !is_member(index)) else { return };
+        if !self.world.is_running(self.nodes[new]) {
+            return;
+        }
+        self.is_change_due = false;
+        let Some(old) = index_of(*pick(&mut self.rng, &members.voters())) else { return };
+        let until_ns = self.world.now_ns() + CHANGE_MS_MAX * 1_000_000;
+        self.change = Some(Change { old, new, until_ns });
+        let request = format!("RAMKEEP MEMBER REPLACE {} {}\r\n", name(old), line(new, self.addresses[new]));
+        let operator = self.world.add_node(&format!("operator{}", self.world.now_ns()), "clients");
+        let (sockets, first) = (self.sockets(), self.draw_node());
+        self.world.start(operator, move |host| async move {
+            for socket in sockets.iter().cycle().skip(first).take(ASKED_MAX) {
+                // Refused or unanswered: what became of it shows by who votes.
+                let asking = ask(&host, *socket, request.as_bytes());
+                if matches!(timeout(PATIENCE, asking).await, Ok(Ok(answer)) if answer == b"+OK\r\n") {
+                    return;
+                }
+                sleep(PATIENCE / 4).await;
+            }
+        });
+        self.reach("an operator asked for a change of members");
+        self.clients.push(operator);
+        if self.primary != Some(old) && chance(&mut self.rng, 800) {
+            self.part_at_change(old, new).await;
+        }
+    }
+
+    /// The moment at which the primary counts on the new member, it and that one are parted from the two old ones, which
+    /// hear of it late.
+    async fn part_at_change(&mut self, old: usize, new: usize) {
+        let Some(primary) = self.primary else { return };
+        let olds: Vec<usize> =
+            self.members().into_iter().filter(|index| ![primary, new].contains(index)).collect();
+        if !olds.contains(&old) {
+            return;
+        }
+        let late: Vec<(NodeId, NodeId)> =
+            olds.iter().map(|old| (self.nodes[primary], self.nodes[*old])).collect();
+        late.iter().for_each(|(from, to)| self.world.set_link(*from, *to, Some(LATE)));
+        self.plan(3_500, 3_500, Undo::Hasten(late));
+        let counts_on =
+            |replica: &Replica| replica.members().voters().iter().any(|id| index_of(*id) == Some(new));
+        for _ in 0..LOOKS_MAX {
+            if self.with_replica(primary, counts_on) == Some(true) {
+                let sides =
+                    [primary, new].into_iter().flat_map(|one| olds.iter().map(move |other| (one, *other)));
+                let pairs: Vec<_> = sides.flat_map(|(one, other)| self.both_ways(one, other)).collect();
+                pairs.iter().for_each(|(from, to)| self.world.cut(*from, *to));
+                self.plan(1_500, 4_000, Undo::Heal(pairs));
+                self.reach("parted at a change of members");
+                return;
+            }
+            self.undo_due();
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Notes when a lost disk was made up for, and when a member was replaced.
+    pub(super) fn look_at_members(&mut self) {
+        if self.lost.is_none() && self.change.is_none() {
+            return;
+        }
+        let settled = self.settled();
+        let votes = |index: usize, but: MemberId| {
+            let mut voters = settled.iter().flat_map(Membership::voters);
+            voters.any(|id| index_of(id) == Some(index) && id != but)
+        };
+        if self.lost.is_some_and(|loss| votes(loss.index, loss.id)) {
+            self.lost = None;
+            self.reach("lost its disk, and votes again");
+        }
+        let Some(Change { old, new, until_ns }) = self.change else { return };
+        let is_done = votes(new, MemberId(0)) && !votes(old, MemberId(0));
+        if is_done {
+            self.reach("an operator replaced a member");
+            // Until then it goes on with what it has, and must count for nothing.
+            self.plan(100, 4_000, Undo::Empty(old));
+        }
+        if is_done || (settled.is_some() && self.world.now_ns() > until_ns) {
+            self.change = None;
+        }
+    }
+
+    /// Nodes that vote, as whoever leads knows; the founders where nobody does.
+    pub(super) fn members(&self) -> Vec<usize> {
+        let Some(members) = self.membership() else { return (0..VOTERS).collect() };
+        members.voters().into_iter().filter_map(index_of).collect()
+    }
+
+    /// The members, as the newest primary knows them.
+    fn membership(&self) -> Option<Membership> {
+        let leading = self.all().filter(|index| self.is_leading(*index));
+        let terms = leading.filter_map(|index| Some((self.with_replica(index, Replica::term)?, index)));
+        self.with_replica(terms.max()?.1, |replica| replica.members().clone())
+    }
+
+    /// The members, if no change of them is under way and all of them vote, as each of them knows.
+    pub(super) fn settled(&self) -> Option<Membership> {
+        let members = self.membership()?;
+        let voters = members.voters();
+        let is_settled = !members.is_changing() && voters.len() == VOTERS;
+        let of_node = |index| self.with_replica(index, |replica| (replica.node(), replica.members().clone()));
+        let is_known = |id: &MemberId| index_of(*id).and_then(of_node) == Some((*id, members.clone()));
+        (is_settled && voters.iter().all(is_known)).then_some(members)
+    }
+
+    fn is_leading(&self, index: usize) -> bool {
+        let node = self.seen.borrow()[index].node.upgrade();
+        node.is_some_and(|node| node.shard.borrow().is_leading()) && self.world.is_running(self.nodes[index])
+    }
+
+    /// What the node's replica tells, if there is one.
+    pub(super) fn with_replica<T>(&self, index: usize, told: impl FnOnce(&Replica) -> T) -> Option<T> {
+        let node = self.seen.borrow()[index].node.upgrade()?;
+        let shard = node.shard.borrow();
+        shard.replica().filter(|_| self.world.is_running(self.nodes[index])).map(told)
+    }
+}
+
+/// Which node of the run has this id.
+fn index_of(id: MemberId) -> Option<usize> {
+    (0..=VOTERS).find(|index| node_number(name(*index)) == id.node())
+}
