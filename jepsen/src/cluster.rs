@@ -149,15 +149,15 @@ impl Cluster {
         }
         text.push_str(&format!("cluster-id jepsen\nnode-name {}\nzone {}\n", node.name, ZONE_NAMES[number]));
         for (other, member) in self.nodes.iter().enumerate() {
-            let peer_port = match self.peer_links.get(&(number, other)) {
-                Some(link) => link.address().port(),
-                None => member.peer_port,
-            };
-            text.push_str(&format!(
-                "member {} {} engine 127.0.0.1:{peer_port} 127.0.0.1:{}\n",
-                member.name, ZONE_NAMES[other], member.port
-            ));
+            let Node { name, peer_port, port, .. } = member;
+            let zone = ZONE_NAMES[other];
+            text.push_str(&format!("member {name} {zone} engine 127.0.0.1:{peer_port} 127.0.0.1:{port}\n"));
         }
+        // A member that was replaced is found by what the log says: without a route it would be reached beside the links.
+        let links = self.peer_links.iter().filter(|((from, _), _)| *from == number);
+        let routes: Vec<String> =
+            links.map(|((_, to), link)| format!("{}={}", self.nodes[*to].name, link.address())).collect();
+        text.push_str(&format!("peer-routes {}\n", routes.join(",")));
         text
     }
 

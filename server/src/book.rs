@@ -3,7 +3,7 @@
 //! Lives here: putting together what the configuration names, what the primary tells and what the log here says; members
 //! of the log as the configuration would write them. Not here: connections (`peers`), who may vote (`ramkeep-log`).
 //!
-//! A founder is where the configuration says; whoever came later is where the log says. A node that was away, or is to
+//! A founder is where the configuration says; whoever came later is where the log says; `peer-routes` goes before both. A node that was away, or is to
 //! become a member, may know less than it needs: so the primary tells everybody now and then.
 //!
 //! Invariant: who has left, as far as the log here knows, is called no more, unless the primary names it.
@@ -34,9 +34,10 @@ pub(crate) fn configured(member: &LogMember) -> Member {
     }
 }
 
-/// All nodes, `me` among them if the configuration names it.
+/// All nodes, `me` among them if the configuration names it. Those with a route are reached by it from here.
 pub(crate) fn entries(
     configuration: &[Member],
+    routes: &[(String, String)],
     told: Option<&Membership>,
     known: Option<&Membership>,
     me: u32,
@@ -53,6 +54,10 @@ pub(crate) fn entries(
     let is_told = |number| told.is_some_and(|told| told.members().iter().any(|it| it.node.node() == number));
     let has_left = |number| known.is_some_and(|known| known.has_left(number)) && !is_told(number);
     all.retain(|member| member.number() == me || !has_left(member.number()));
+    for (name, address) in routes {
+        let routed = all.iter_mut().filter(|member| member.name == *name && member.number() != me);
+        routed.for_each(|member| member.peer_address.clone_from(address));
+    }
     all
 }
 
@@ -86,11 +91,21 @@ mod tests {
     fn founders_are_where_the_configuration_says_and_others_where_the_log_says() {
         let configuration = [line("a", 10), line("b", 20)];
         let me = line("a", 0).number();
-        assert_eq!(text(&entries(&configuration, None, None, me)), "a 10, b 20");
+        assert_eq!(text(&entries(&configuration, &[], None, None, me)), "a 10, b 20");
         let known = Membership::new(vec![member("a", 1, 11), member("b", 2, 21), member("c", 2, 31)]);
-        assert_eq!(text(&entries(&configuration, None, Some(&known), me)), "a 10, b 21, c 31");
+        assert_eq!(text(&entries(&configuration, &[], None, Some(&known), me)), "a 10, b 21, c 31");
         let told = Membership::new(vec![member("d", 2, 41), member("c", 3, 33)]);
-        assert_eq!(text(&entries(&configuration, Some(&told), None, me)), "a 10, b 20, c 33, d 41");
+        assert_eq!(text(&entries(&configuration, &[], Some(&told), None, me)), "a 10, b 20, c 33, d 41");
+    }
+
+    #[test]
+    fn a_route_goes_before_what_configuration_and_log_say() {
+        let configuration = [line("a", 10), line("b", 20)];
+        let me = line("a", 0).number();
+        let routes =
+            [("a", 15), ("b", 25), ("c", 35)].map(|(name, port)| (name.into(), format!("127.0.0.1:{port}")));
+        let known = Membership::new(vec![member("a", 1, 10), member("b", 2, 21), member("c", 2, 31)]);
+        assert_eq!(text(&entries(&configuration, &routes, None, Some(&known), me)), "a 10, b 25, c 35");
     }
 
     #[test]
@@ -99,11 +114,11 @@ mod tests {
         let me = line("a", 0).number();
         let all = Membership::new(vec![member("a", 1, 10), member("b", 1, 20), member("c", 2, 30)]);
         let left = all.without(member("b", 1, 0).node).settled();
-        assert_eq!(text(&entries(&configuration, None, Some(&left), me)), "a 10, c 30");
-        assert_eq!(text(&entries(&configuration, Some(&all), Some(&left), me)), "a 10, b 20, c 30");
+        assert_eq!(text(&entries(&configuration, &[], None, Some(&left), me)), "a 10, c 30");
+        assert_eq!(text(&entries(&configuration, &[], Some(&all), Some(&left), me)), "a 10, b 20, c 30");
         let gone = all.without(member("a", 1, 0).node).settled();
         assert_eq!(
-            text(&entries(&configuration, None, Some(&gone), me)),
+            text(&entries(&configuration, &[], None, Some(&gone), me)),
             "a 10, b 20, c 30",
             "it knows itself"
         );

@@ -85,6 +85,7 @@ pub struct Peers {
     host: Host,
     credentials: RefCell<Credentials>,
     configured: Vec<Member>,
+    routes: Vec<(String, String)>,
     /// Every node that this one talks to, and itself.
     book: RefCell<Rc<[Member]>>,
     me: Cell<NodeId>,
@@ -148,8 +149,11 @@ impl Peers {
         let credentials = Credentials { cluster: cluster.0, member: me.0, directory: directory.0, secret };
         Rc::new(Self {
             host: host.clone(),
+            book: RefCell::new(
+                book::entries(&settings.members, &settings.peer_routes, None, None, me.node()).into(),
+            ),
             configured: settings.members.clone(),
-            book: RefCell::new(settings.members.as_slice().into()),
+            routes: settings.peer_routes.clone(),
             me: Cell::new(me),
             lanes: RefCell::default(),
             roster: RefCell::default(),
@@ -236,7 +240,8 @@ impl Peers {
 
     fn write_book(self: &Rc<Self>) {
         let (told, known) = (self.told.borrow(), self.membership.borrow());
-        let book = book::entries(&self.configured, told.as_ref(), known.as_ref(), self.me().node());
+        let book =
+            book::entries(&self.configured, &self.routes, told.as_ref(), known.as_ref(), self.me().node());
         *self.book.borrow_mut() = book.into();
         if self.roster.borrow().is_some() {
             self.open_lanes();

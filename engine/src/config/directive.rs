@@ -104,6 +104,8 @@ pub enum TextRule {
     Hostname,
     /// The template of the process title: known variables in braces.
     Title,
+    /// Where members are reached from here: `NAME=HOST:PORT`, separated by commas.
+    Routes,
 }
 
 impl Kind {

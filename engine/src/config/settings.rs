@@ -76,6 +76,8 @@ pub struct Settings {
     pub cluster_id: String,
     /// Empty: a node alone.
     pub members: Vec<Member>,
+    /// Where this node reaches some of them, by name, whatever `members` and the log say.
+    pub peer_routes: Vec<(String, String)>,
     /// This node founds no cluster with them: it waits until it is added.
     pub join_cluster: bool,
     /// Directories of earlier data that were set aside, at most; 0: none ever is.
@@ -215,6 +217,7 @@ impl Settings {
             node_role: from.string("node-role"),
             cluster_id: from.string("cluster-id"),
             members: from.members("member"),
+            peer_routes: super::value::routes(&from.text("peer-routes")).unwrap_or_default(),
             join_cluster: from.boolean("join-cluster"),
             quarantines_max: from.number("quarantine-keep"),
             peer_secret: from.text("peer-secret"),

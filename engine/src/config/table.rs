@@ -10,7 +10,7 @@ use Kind::{
     Addresses, Boolean, Clamped, Events, Integer, Joined, Members, Memory, MemoryOrPercent, Octal, OomScores,
     OutputLimits, Percentiles, SavePoints, ShutdownFlags, Text, Word,
 };
-use TextRule::{Any, FileName, Hostname, Title};
+use TextRule::{Any, FileName, Hostname, Routes, Title};
 use Treatment::{Harmless, Honoured, Refused};
 
 const INT: i64 = i32::MAX as i64;
@@ -291,6 +291,7 @@ pub const DIRECTIVES: &[Directive] = &[
     row("node-role", Text(Any), "", Honoured).fixed(),
     row("cluster-id", Text(Any), "", Honoured).fixed(),
     row("member", Members, "", Honoured).fixed(),
+    row("peer-routes", Text(Routes), "", Honoured).fixed(),
     row("join-cluster", Boolean, "no", Honoured).fixed(),
     row("quarantine-keep", Integer { min: 0, max: 1000 }, "3", Honoured),
     row("peer-secret", Text(Any), "", Honoured).fixed().sensitive().masked(),

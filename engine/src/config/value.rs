@@ -366,8 +366,26 @@ fn text(word: &[u8], rule: TextRule) -> Result<Vec<u8>, String> {
                 return Err("template format is invalid or contains unknown variables".into());
             }
         }
+        TextRule::Routes => {
+            routes(word).ok_or("argument must be 'name=host:port', several separated by commas")?;
+        }
     }
     Ok(word.to_vec())
+}
+
+/// Names of members and addresses, as [`TextRule::Routes`] has them; `None` if it is something else.
+pub(super) fn routes(text: &[u8]) -> Option<Vec<(String, String)>> {
+    let text = std::str::from_utf8(text).ok()?;
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    let route = |route: &str| {
+        let (name, address) = route.split_once('=')?;
+        let (host, port) = address.rsplit_once(':')?;
+        let is_whole = !name.is_empty() && !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+        is_whole.then(|| (name.to_owned(), address.to_owned()))
+    };
+    text.split(',').map(route).collect()
 }
 
 /// Whether every variable in braces is known and every brace is closed.

@@ -80,7 +80,10 @@ impl Run {
             for name in disk.names() {
                 disk.remove(&name).expect("a file that is there can be removed");
             }
+            // It is another disk, whatever befell the old one.
+            let sync_error = std::mem::replace(&mut disk.faults.sync_error, 0.0);
             disk.sync_directory().expect("names that are gone are gone for good");
+            disk.faults.sync_error = sync_error;
         });
     }
 
