@@ -382,7 +382,8 @@ pub(super) fn routes(text: &[u8]) -> Option<Vec<(String, String)>> {
     let route = |route: &str| {
         let (name, address) = route.split_once('=')?;
         let (host, port) = address.rsplit_once(':')?;
-        let is_whole = !name.is_empty() && !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+        let is_host = !host.is_empty() && !host.contains(|char: char| char.is_whitespace() || char == '=');
+        let is_whole = !name.is_empty() && is_host && port.parse::<u16>().is_ok_and(|port| port > 0);
         is_whole.then(|| (name.to_owned(), address.to_owned()))
     };
     text.split(',').map(route).collect()
@@ -508,6 +509,20 @@ fn oom_scores(words: &[&[u8]]) -> Result<[i64; 3], String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn routes_are_names_with_addresses() {
+        let pair = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+        assert_eq!(routes(b""), Some(vec![]));
+        assert_eq!(routes(b"b=10.0.0.2:1"), Some(vec![pair("b", "10.0.0.2:1")]));
+        let two = vec![pair("b", "[::1]:65535"), pair("c", "host.example:2")];
+        assert_eq!(routes(b"b=[::1]:65535,c=host.example:2"), Some(two));
+        for bad in ["b", "b=", "=h:1", "b=h", "b=h:0", "b=h:65536", "b=:1", "b=h:1,", ",b=h:1", "b=h:1 c=h:2"]
+        {
+            assert_eq!(routes(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(routes(b"\xff=h:1"), None);
+    }
 
     #[test]
     fn sizes_are_read_with_their_units() {
