@@ -145,6 +145,7 @@ fn default_folder(host: &Host) -> PathBuf {
     std::env::temp_dir().join(format!("ramkeep-jepsen-{}", host.facts().process_id))
 }
 
+#[allow(clippy::disallowed_methods, reason = "files of the machine are what this is about")]
 fn make(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder.join("scratch"))
 }

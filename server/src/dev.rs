@@ -4,6 +4,7 @@
 //!
 //! Invariant: no process is signalled but one that runs the node's own configuration file. What a command that stays has
 //! started ends with it, by whatever cause.
+#![allow(clippy::disallowed_methods, reason = "files and processes of the machine are what this is about")]
 
 use ramkeep_drive::process::ENDS_WITH_INPUT;
 use ramkeep_net::{Host, ShutdownSignals};
@@ -217,7 +218,6 @@ impl Dev<'_> {
     fn start(&self, name: &str, life: Life) -> Result<(), String> {
         let executable = self.host.facts().executable;
         let log = self.path(&format!("{name}.log"));
-        #[allow(clippy::disallowed_methods, reason = "what a child prints goes to a plain file")]
         let output = OpenOptions::new().create(true).append(true).open(&log);
         let output = output.map_err(|error| format!("{log}: {error}"))?;
         let errors = output.try_clone().map_err(|error| format!("{log}: {error}"))?;

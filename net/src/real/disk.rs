@@ -7,6 +7,7 @@
 //! making, one gives back the space of removed ones, one does everything else.
 //!
 //! Invariant: log files are open with O_DSYNC, so that a write has returned only when it is on the medium.
+#![allow(clippy::disallowed_methods, reason = "the replacement itself")]
 
 use super::paced::{Pace, Rested};
 use super::retired::{self, Retired};
@@ -192,7 +193,6 @@ impl Disk for RealDisk {
         })
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
     fn read_file(&self, name: &str) -> LocalFuture<'static, io::Result<Vec<u8>>> {
         let name = name.to_owned();
         self.on_files(&self.workers.files, false, move |directory| {
@@ -252,7 +252,6 @@ impl DraftShared {
         self.fence.watch(pace.write(&self.file, bytes))
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the replacement itself")]
     fn read_through(&self, job: ReadJob) -> io::Result<()> {
         self.fence.check()?;
         self.fence.watch(self.file.sync_data())?;
@@ -302,7 +301,6 @@ impl Draft for RealDraft {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn begin_draft(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).open(path)
 }
@@ -385,7 +383,6 @@ impl LogFile for RealFile {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn lock_directory(directory: &Path) -> io::Result<File> {
     let path = directory.join(LOCK_NAME);
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
@@ -452,7 +449,6 @@ fn create_zeroed(directory: &Path, name: &str, bytes: u64) -> io::Result<File> {
     outcome
 }
 
-#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
     let zeros = vec![0; ZERO_BYTES];
@@ -466,7 +462,6 @@ fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn open_log_file(path: &Path, is_writable: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -477,7 +472,6 @@ fn open_log_file(path: &Path, is_writable: bool) -> io::Result<File> {
 }
 
 /// Writes a file beside the old one, then puts it in its place.
-#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 pub fn replace_file(directory: &Path, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
     let mut partial_name = name.to_owned();
     partial_name.push(PARTIAL_SUFFIX);
@@ -496,17 +490,14 @@ pub fn replace_file(directory: &Path, name: &OsStr, bytes: &[u8]) -> io::Result<
     sync_directory(directory)
 }
 
-#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn rename_file(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)
 }
 
-#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn remove_file(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
-#[allow(clippy::disallowed_methods, reason = "the replacement itself")]
 fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

@@ -3,6 +3,7 @@
 //! Lives here: [`Worker`], a thread with a queue of jobs, started at its first job. Not here: the jobs.
 //!
 //! Invariant: jobs run one at a time in the order of their submission; dropping the worker lets it finish them.
+#![allow(clippy::disallowed_methods, reason = "the replacement itself")]
 
 use crate::LocalFuture;
 use std::cell::OnceCell;

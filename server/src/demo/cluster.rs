@@ -3,6 +3,7 @@
 //! Lives here: ports, files, start, kill, cut, what each node says of itself. Not here: when what is done (`super`).
 //!
 //! Invariant: no process and no folder outlives the value.
+#![allow(clippy::disallowed_methods, reason = "files and processes of the machine are what this is about")]
 
 use ramkeep_check::reply::Reply;
 use ramkeep_drive::ask::ask;
