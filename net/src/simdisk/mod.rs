@@ -209,6 +209,16 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Another disk, with nothing on it, is in its place: nothing comes back, not even what a failed sync had left behind.
+    /// No process has a file of it open.
+    pub fn replaced(&mut self) {
+        self.names.clear();
+        self.durable_names.clear();
+        self.unsynced_names.clear();
+        self.writes.clear();
+        self.forget_nameless(|_| false);
+    }
+
     fn forget_nameless(&mut self, is_kept: impl Fn(&Content) -> bool) {
         let named: BTreeSet<FileId> =
             self.names.values().chain(self.durable_names.values()).copied().collect();

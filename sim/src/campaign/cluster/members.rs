@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ramkeep_engine::config::node_number;
 use ramkeep_log::{Membership, NodeId as MemberId, Replica};
+use ramkeep_net::simdisk::SimDisk;
 use ramkeep_net::{Link, NodeId, sleep, timeout};
 
 use super::aimed::{LOOK, LOOKS_MAX};
@@ -76,15 +77,7 @@ impl Run {
     /// Nothing is left in the node's directory.
     pub(super) fn empty(&mut self, index: usize) {
         self.world.record("disk-lost", self.nodes[index], &[]);
-        self.world.with_disk(self.nodes[index], |disk| {
-            for name in disk.names() {
-                disk.remove(&name).expect("a file that is there can be removed");
-            }
-            // It is another disk, whatever befell the old one.
-            let sync_error = std::mem::replace(&mut disk.faults.sync_error, 0.0);
-            disk.sync_directory().expect("names that are gone are gone for good");
-            disk.faults.sync_error = sync_error;
-        });
+        self.world.with_disk(self.nodes[index], SimDisk::replaced);
     }
 
     /// A member that was to be replaced is, by the node that is none: an operator asks any node for it.
