@@ -98,6 +98,8 @@ struct Run {
     lost: Option<Loss>,
     /// A disk is to be lost.
     is_loss_due: bool,
+    /// Since when that could have been, while it is due.
+    settled_since_ns: Option<u64>,
     /// What an operator has asked for and is not done yet.
     change: Option<Change>,
     /// A member is to be replaced by a node that waits for it.
@@ -153,6 +155,7 @@ impl Run {
             primary: None,
             lost: None,
             is_loss_due: false,
+            settled_since_ns: None,
             change: None,
             is_change_due: false,
             is_lone_due: false,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::{bugs, pause_ms};
 use ramkeep_log::Role;
+use ramkeep_net::simdisk::SimDisk;
 use ramkeep_net::spawn;
 use ramkeep_sim::scene::{Trio, play};
 
@@ -33,12 +34,7 @@ pub async fn wait_for_voters(trio: &Trio) {
 /// The process dies, and its disk is lost.
 pub fn burn(trio: &Trio, index: usize) {
     trio.world.kill(trio.nodes[index]);
-    trio.world.with_disk(trio.nodes[index], |disk| {
-        for name in disk.names() {
-            disk.remove(&name).expect("a file that is there can be removed");
-        }
-        disk.sync_directory().expect("a directory can be synced");
-    });
+    trio.world.with_disk(trio.nodes[index], SimDisk::replaced);
 }
 
 /// Writes values of 30 KB, so that the log fills some segments.
@@ -80,6 +76,33 @@ fn a_zone_that_was_away_gets_a_snapshot_and_another_zone_may_burn() {
                 wait_for_voters(&trio).await;
                 trio.agree().await;
             }
+        });
+    }
+}
+
+/// A member was replaced, for good as all nodes know. Then all lose their power at once, and one of those that voted before and
+/// after loses its disk: the others must not take the change for unfinished, and wait for the one that left.
+#[test]
+fn a_change_of_members_that_is_over_is_over_after_a_power_loss() {
+    for seed in 0..4 {
+        play(110 + seed, move |world| async move {
+            let trio = Trio::with_snapshots(world, bugs(), 1 << 30);
+            let (primary, client) = trio.primary().await;
+            assert_eq!(client.told("SET k v").await, "+OK\r\n");
+            let [lost, other] = trio.others(primary);
+            burn(&trio, lost);
+            pause_ms(500).await;
+            trio.start_node(lost);
+            wait_for_voters(&trio).await;
+            // Two ticks, so that every log holds a mark of it.
+            pause_ms(100).await;
+            trio.nodes.iter().for_each(|node| trio.world.power_loss(*node));
+            burn(&trio, if seed % 2 == 0 { primary } else { other });
+            (0..3).for_each(|index| trio.start_node(index));
+            let (_, client) = trio.primary().await;
+            assert_eq!(client.told("GET k").await, "$1\r\nv\r\n");
+            wait_for_voters(&trio).await;
+            trio.agree().await;
         });
     }
 }

@@ -45,6 +45,9 @@ pub(super) struct Change {
 /// An operator asks so many nodes in turn, and waits so long for each.
 const ASKED_MAX: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(800);
+/// The end of a change of members is durable everywhere some ticks after all know of it: before that, a power loss of all makes
+/// them take it for unfinished, and the old members count once more.
+const SETTLED_NS: u64 = 500_000_000;
 /// A wish is carried out within this, or not at all.
 const CHANGE_MS_MAX: u64 = 6_000;
 /// What a primary tells the old members of a change, so that they know of it later than it does.
@@ -54,9 +57,17 @@ impl Run {
     /// A disk that was to be lost is lost as soon as the promise allows it.
     pub(super) fn lose_disk_if_due(&mut self) {
         if !self.is_loss_due || self.lost.is_some() || self.change.is_some() {
+            self.settled_since_ns = None;
             return;
         }
-        let Some(members) = self.settled() else { return };
+        let Some(members) = self.settled() else {
+            self.settled_since_ns = None;
+            return;
+        };
+        let now_ns = self.world.now_ns();
+        if now_ns < *self.settled_since_ns.get_or_insert(now_ns) + SETTLED_NS {
+            return;
+        }
         let id = self.draw_voter(&members);
         let index = index_of(id).expect("every voter is a node of the run");
         self.is_loss_due = false;
