@@ -33,6 +33,11 @@ impl Offers {
         self.newest.set(Some(offer));
         self.made.notify_one();
     }
+
+    /// Whether an offer waits that another one has made: whoever made those before does not lead any more.
+    pub fn are_of_another(&self, than: u32) -> bool {
+        self.newest.get().is_some_and(|offer| offer.from.node() != than)
+    }
 }
 
 /// Whether the log here ends before this position, as far as is known.

@@ -68,12 +68,15 @@ pub enum FetchError {
     Disk(#[source] io::Error),
     #[error("the peer cannot be reached: {0}")]
     Unreachable(#[source] HandshakeError),
+    #[error("the connection broke, and another member leads and offers its own: {0}")]
+    Outdated(#[source] HandshakeError),
 }
 
 /// Fetches the snapshot at `position`, of `term`, from the member with this number. It is then one of this node's own:
 /// verified, durable, counted among those kept. Gives it at once when it is here already.
 ///
-/// Goes on for as long as the peer can be reached at times; drop the future to give up.
+/// Goes on for as long as the peer can be reached at times, and at a break only if no other member leads and offers one;
+/// drop the future to give up.
 pub async fn fetch(
     node: &Rc<Node>,
     from: u32,
@@ -187,6 +190,9 @@ impl Fetching {
             match outcome {
                 Ok(()) => break,
                 Err(Broken::Fetch(error)) => return Err(error),
+                Err(Broken::Connection(error)) if self.node.offers.are_of_another(self.from) => {
+                    return Err(FetchError::Outdated(error));
+                }
                 Err(Broken::Connection(error)) => {
                     fruitless = if self.file.offset > before { 0 } else { fruitless + 1 };
                     if fruitless >= FRUITLESS_MAX {

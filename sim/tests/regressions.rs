@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ramkeep_net::{Conn, Host, World, WorldOptions, simulate, sleep};
+use ramkeep_net::{Conn, Host, Link, World, WorldOptions, simulate, sleep};
 use ramkeep_sim::campaign::node::{Bugs, PORT, Place, name, serve};
 use ramkeep_sim::campaign::options::{Options, Purpose};
 use ramkeep_sim::scene::{Trio, play};
@@ -248,5 +248,41 @@ fn a_snapshot_whose_name_was_not_synced_is_not_believed() {
                 world.power_loss(node);
             }
         }
+    });
+}
+
+/// Seed 1085 of a soak: a primary pointed a node to its snapshot and was lost meanwhile. The fetch went on with it for as long
+/// as a piece came now and then, or for minutes in vain, and what the next primary offered waited behind it; with two of
+/// three left nobody served. A fetch that breaks is given up now if another one leads.
+#[test]
+fn a_fetch_does_not_wait_for_a_primary_that_is_lost() {
+    play(1085, |world| async move {
+        let trio = Trio::with_snapshots(world, Bugs::default(), 64 << 10);
+        let filler = "x".repeat(30_000);
+        let (primary, client) = trio.primary().await;
+        let [away, other] = trio.others(primary);
+        trio.world.kill(trio.nodes[away]);
+        // After a minute nobody keeps a log for it any more.
+        sleep(Duration::from_secs(70)).await;
+        for number in 0..130 {
+            assert_eq!(client.told(&format!("SET k{} {filler}", number % 4)).await, "+OK\r\n");
+        }
+        let slow = Link { latency_us: (20_000, 20_000), slow: 0.0, slow_us: (1, 1), reset: 0.0 };
+        trio.world.set_link(trio.nodes[primary], trio.nodes[away], Some(slow));
+        trio.start_node(away);
+        let served = || trio.node(primary).expect("it runs").holdings.bytes_served();
+        while served() == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let applied = |index| trio.node(index).map(|node| node.shard.borrow().applied());
+        assert!(applied(away) < applied(other), "the fetch is under way");
+        trio.world.kill(trio.nodes[primary]);
+        for _ in 0..200 {
+            if trio.leads(other) {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nobody serves 10 s after a primary was lost: {:?}, {:?}", applied(away), applied(other));
     });
 }
