@@ -13,7 +13,7 @@ use ramkeep_engine::Blocked;
 use ramkeep_engine::session::{Peer, Profile, SessionId};
 use ramkeep_net::peer::Session;
 use ramkeep_net::{Conn, Signal};
-use ramkeep_shard::Sent;
+use ramkeep_shard::{Sent, Shard};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -22,6 +22,13 @@ use std::task::{Context, Poll};
 
 /// Time to authenticate where a password is set.
 const AUTHENTICATION_NS_MAX: u64 = 10_000_000_000;
+
+/// Bytes that wait for a client that has not given the password, and does not read.
+const STRANGER_OUTPUT_BYTES_MAX: usize = 4 << 10;
+
+fn is_stranger(shard: &Shard, id: SessionId) -> bool {
+    shard.engine.sessions.get(id).is_some_and(|session| !session.is_authenticated)
+}
 
 /// A node that carries clients and is not heard for so long carries none any more.
 const CARRIER_SILENCE_NS_MAX: u64 = 10_000_000_000;
@@ -277,6 +284,17 @@ impl Node {
                 {
                     end.tell_idle(profile);
                 }
+            }
+            Sent::Clogged
+                if is_stranger(&shard, link.id)
+                    && shard.released(link.id).len() > STRANGER_OUTPUT_BYTES_MAX =>
+            {
+                tracing::warn!(
+                    session = link.id.0,
+                    "closing a client: it does not read, nor give the password"
+                );
+                link.is_closing.set(true);
+                link.is_broken.set(true);
             }
             Sent::Clogged => {
                 if !link.is_clogged.replace(true) {

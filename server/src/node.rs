@@ -26,6 +26,7 @@ use ramkeep_shard::{Fence, FenceCause, Output, Shard, State};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -208,12 +209,20 @@ impl Node {
         clients >= shard.engine.config.settings().clients_max as usize
     }
 
-    /// Who has not given the password takes no more than a part of the places: the rest is kept for those who can.
-    pub(crate) fn is_full_of_strangers(&self) -> bool {
+    /// Who has not given the password takes no more than a part of the places, and those of one address half of that: the
+    /// rest is kept for those who can.
+    pub(crate) fn is_full_of_strangers(&self, peer: IpAddr) -> bool {
         let shard = self.shard.borrow();
         let settings = shard.engine.config.settings();
         let places = (settings.clients_max as usize / 4).max(STRANGERS_MIN);
-        settings.requirepass.is_some() && shard.engine.sessions.strangers() >= places
+        let sessions = &shard.engine.sessions;
+        if settings.requirepass.is_none() || sessions.strangers() < places / 2 {
+            return false;
+        }
+        let is_from = |address: &str| address.parse().is_ok_and(|from: SocketAddr| from.ip() == peer);
+        let same =
+            || sessions.iter().filter(|session| !session.is_authenticated && is_from(&session.address));
+        sessions.strangers() >= places || same().count() >= places / 2
     }
 
     /// Does what the shard asked for, in order. Called again from inside, it leaves the rest to the

@@ -675,7 +675,7 @@ pub(crate) async fn accept(node: Rc<Node>, listener: Listener) {
 fn refusal(node: &Rc<Node>, peer: std::net::IpAddr) -> Option<&'static str> {
     let shard = node.shard.borrow();
     let settings = shard.engine.config.settings();
-    if node.is_full() || node.is_full_of_strangers() {
+    if node.is_full() || node.is_full_of_strangers(peer) {
         return Some("-ERR max number of clients reached\r\n");
     }
     config::denies(settings, peer).then_some(

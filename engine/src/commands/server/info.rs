@@ -140,6 +140,7 @@ fn memory(call: &Call<'_>, text: &mut String) {
     line(text, "mem_not_counted_for_evict", 0);
     line(text, "number_of_cached_scripts", 0);
     line(text, "lazyfree_pending_objects", 0);
+    line(text, "lazyfreed_objects", 0);
     line(text, "number_of_functions", 0);
     line(text, "number_of_libraries", 0);
     line(text, "mem_clients_slaves", 0);
