@@ -100,6 +100,7 @@ pub struct Replica {
     heard_ns: BTreeMap<NodeId, u64>,
     /// From when on each peer may vote, as far as can be told from here: its hold-off after a start is over.
     may_vote_from_ns: BTreeMap<NodeId, u64>,
+    votes: members::Votes,
     write_begun_ns: Option<u64>,
     prepare_retry_ns: Option<u64>,
     now_ns: u64,
@@ -175,6 +176,7 @@ impl Replica {
             round_begun_in: Term::default(),
             heard_ns: BTreeMap::new(),
             may_vote_from_ns: BTreeMap::new(),
+            votes: members::Votes::default(),
             write_begun_ns: None,
             prepare_retry_ns: None,
             now_ns,
@@ -274,10 +276,19 @@ impl Replica {
             persisted: raft.raft_log.persisted,
             held_off: self.is_held_off(),
         };
+        // The seeded bug of a change in one step has none of the guards of a change.
+        let is_guarded = !self.options.mutants.joint_skipped();
+        let is_request =
+            matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         match guard::judge(&message, facts) {
             Verdict::Step if message.get_msg_type() == MessageType::MsgSnapshot => {
                 self.receive_pointer(message)
             }
+            Verdict::Step if is_guarded && self.is_vote_for_me(&message) => {
+                self.count_vote(from, message).into_iter().for_each(|vote| self.step(vote));
+            }
+            // Who was replaced or removed elects nobody.
+            Verdict::Step if is_guarded && is_request && self.members.is_retired(self.options.node) => {}
             Verdict::Step => {
                 self.note_answer(&message);
                 self.step(message);
@@ -285,6 +296,14 @@ impl Replica {
             Verdict::Drop => {}
             Verdict::LostDurable => self.fence(FenceReason::LostDurable),
         }
+    }
+
+    fn is_vote_for_me(&self, message: &RaftMessage) -> bool {
+        let raft = &self.raw.raft;
+        message.get_msg_type() == MessageType::MsgRequestVoteResponse
+            && !message.reject
+            && raft.state == StateRole::Candidate
+            && message.term == raft.term
     }
 
     fn step(&mut self, message: RaftMessage) {
