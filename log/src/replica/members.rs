@@ -302,6 +302,11 @@ impl Replica {
         self.heard_ns.retain(|node, _| next.get(*node).is_some());
         self.may_vote_from_ns.retain(|node, _| next.get(*node).is_some());
         self.members = next;
+        // One that lagged may lead when it learns that it was replaced; the library counts on a leader's being a member.
+        let raft = &mut self.raw.raft;
+        if raft.state == StateRole::Leader && self.members.get(self.options.node).is_none() {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
         outputs.push(Output::MembersChanged { position: entry.position });
     }
 
