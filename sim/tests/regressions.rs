@@ -261,6 +261,14 @@ fn a_candidate_counts_by_the_members_that_stand_in_its_log() {
     assert!(verdict.is_passed(), "{:?} {:?}", verdict.report.violations, verdict.complaints);
 }
 
+/// Seed 4060 of a soak: a zone that lagged led when it learned that it had been replaced, and the consensus library, which takes
+/// a leader for a member, ended the process. It follows now.
+#[test]
+fn a_primary_that_learns_that_it_was_replaced_follows() {
+    let verdict = run(&Options::draw(4060, 60_000, Purpose::Cluster), Bugs::default());
+    assert!(verdict.is_passed(), "{:?} {:?}", verdict.report.violations, verdict.complaints);
+}
+
 /// Seed 1085 of a soak: a primary pointed a node to its snapshot and was lost meanwhile. The fetch went on with it for as long
 /// as a piece came now and then, or for minutes in vain, and what the next primary offered waited behind it; with two of
 /// three left nobody served. A fetch that breaks is given up now if another one leads.
