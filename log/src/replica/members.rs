@@ -1,7 +1,8 @@
 //! Who the members are, and the changes of them.
 //!
 //! Lives here: the membership that this replica has applied, proposing the next one, carrying a change that has begun
-//! to its end. Not here: what a membership is (`membership`), who asks for a change.
+//! to its end, and which votes elect a candidate whose log holds changes that it does not know to be committed. Not here:
+//! what a membership is (`membership`), who asks for a change.
 //!
 //! A learner that is to vote is fed until it is near the end of the log; then one change makes it a voter and, where
 //! it replaces another, that one none. So three voters are never two meanwhile. Everything that is still to be done
@@ -264,20 +265,22 @@ impl Replica {
         self.votes.from.insert(from);
         self.votes.held.push(vote);
         let has = |node| node == self.options.node || self.votes.from.contains(&node);
-        match changes.iter().all(|members| members.is_quorum(has)) {
+        match changes.is_some_and(|changes| changes.iter().all(|members| members.is_quorum(has))) {
             true => std::mem::take(&mut self.votes.held),
             false => Vec::new(),
         }
     }
 
-    /// Changes of members that stand in the log and are not known to be committed.
-    fn changes_in_doubt(&self) -> Vec<Membership> {
+    /// Changes of members that stand in the log and are not known to be committed; none if they cannot be told.
+    fn changes_in_doubt(&self) -> Option<Vec<Membership>> {
         let log = &self.raw.raft.raft_log;
         let entries =
             log.slice(log.committed + 1, log.last_index() + 1, None, GetEntriesContext::empty(false));
-        let changes = entries.unwrap_or_default().into_iter().map(storage::from_raft);
-        let changes = changes.filter(|entry| entry.kind == EntryKind::ConfChange);
-        changes.filter_map(|entry| Membership::decode(&entry.payload).ok()).collect()
+        let changes = entries.ok()?.into_iter().map(storage::from_raft);
+        // As when they come into force: one of another origin is void.
+        let changes =
+            changes.filter(|entry| entry.kind == EntryKind::ConfChange && entry.origin_term == entry.term);
+        changes.map(|entry| Membership::decode(&entry.payload).ok()).collect()
     }
 
     /// A committed change comes into force.
