@@ -643,6 +643,8 @@ async fn serve(node: Rc<Node>, peers: Rc<Peers>, session: Rc<Session>) {
 /// Hands what comes on a lane to the replica.
 async fn receive(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::Result<()> {
     let from = NodeId(session.remote().member);
+    // A process starts anew as quickly as a heartbeat comes late; its first message says that it takes part again.
+    let mut may_have_started = session.purpose() == purpose::URGENT;
     let mut messages = Vec::new();
     loop {
         timeout(SILENCE_MAX, session.readable()).await??;
@@ -684,6 +686,9 @@ async fn receive(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::R
         peers.messages_received.set(peers.messages_received.get() + messages.len() as u64);
         node.host.point(point::MESSAGES_RECEIVED);
         node.drive(|replica, now_ns| {
+            if std::mem::take(&mut may_have_started) {
+                replica.may_have_started(from, now_ns);
+            }
             messages.drain(..).for_each(|message| replica.receive(from, message, now_ns));
         });
         node.host.point(point::MESSAGES_TAKEN);

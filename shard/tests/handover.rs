@@ -116,6 +116,26 @@ fn leadership_is_not_offered_to_one_that_has_only_just_started() {
     assert_eq!(cluster.primary(), Some(others[0]));
 }
 
+/// So quickly that no heartbeat was missed: its new connection tells.
+#[test]
+fn leadership_is_not_offered_to_one_that_has_started_between_two_heartbeats() {
+    let (mut cluster, primary, _) = serving(12);
+    let others = cluster.others(primary);
+    cluster.ticks(30).unwrap();
+    cluster.stop(others[0]);
+    cluster.start(others[0]).unwrap();
+    cluster.node(primary).with(|shard, now, outputs| {
+        let now_ns = now.monotonic_ns;
+        shard.drive(now, outputs, |replica| replica.may_have_started(others[0], now_ns));
+    });
+    cluster.ticks(4).unwrap();
+    assert_eq!(transfer(&mut cluster, primary, Some(others[0])), Err(HandoverRefused::TooFresh));
+    cluster.ticks(30).unwrap();
+    assert_eq!(transfer(&mut cluster, primary, Some(others[0])), Ok(others[0]));
+    cluster.ticks(2).unwrap();
+    assert_eq!(cluster.primary(), Some(others[0]));
+}
+
 #[test]
 fn an_orderly_stop_hands_over_to_one_that_may_vote() {
     let (mut cluster, primary, _) = serving(11);

@@ -50,8 +50,8 @@ impl Replica {
         followers
     }
 
-    /// A peer has said something. One that was heard without a gap for a whole hold-off has not started within it; one
-    /// that grants a vote has its hold-off behind it, whatever else is known of it.
+    /// A peer has said something. One that was heard on one connection, without a gap, for a whole hold-off has not
+    /// started within it; one that grants a vote has its hold-off behind it, whatever else is known of it.
     pub(super) fn hear(&mut self, from: NodeId, message: &RaftMessage, now_ns: u64) {
         let before_ns = self.heard_ns.insert(from, now_ns);
         let tick_ns = self.options.tick_ns();
@@ -62,10 +62,15 @@ impl Replica {
         if is_vote {
             self.may_vote_from_ns.insert(from, now_ns);
         } else if !is_steady {
-            // One tick more, since its clock may be slower than this one.
-            let held_off_ns = (self.options.hold_off_ticks as u64 + 1) * tick_ns;
-            self.may_vote_from_ns.insert(from, now_ns + held_off_ns);
+            self.may_have_started(from, now_ns);
         }
+    }
+
+    /// A peer may have started only now, as one may that speaks on a new connection: it votes once its hold-off is over.
+    pub fn may_have_started(&mut self, peer: NodeId, now_ns: u64) {
+        // One tick more, since its clock may be slower than this one.
+        let held_off_ns = (self.options.hold_off_ticks as u64 + 1) * self.options.tick_ns();
+        self.may_vote_from_ns.insert(peer, now_ns + held_off_ns);
     }
 
     /// Whether leadership may be offered to this voter: it keeps the data, is heard, is near the end of the log, and may
