@@ -2,6 +2,7 @@
 
 mod codec;
 mod common;
+mod doubt;
 mod single;
 mod three;
 mod transcripts;

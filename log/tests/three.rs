@@ -314,6 +314,29 @@ fn a_new_zone_gets_a_vote_a_second_node_of_it_none_until_the_first_leaves() {
     }
 }
 
+/// Few entries make a short log, and yet it may be beyond what the log still holds.
+#[test]
+fn who_needs_a_snapshot_gets_no_vote_before_it_has_it() {
+    let mut cluster = Cluster::new(3, 91);
+    let primary = cluster.elect().unwrap();
+    fill(&mut cluster, 60);
+    cluster.node(primary).snapshot();
+    let new = add(&mut cluster, 9, "d").unwrap();
+    assert!(cluster.node(primary).replica.base() > Position::ZERO, "the log was cut");
+    cluster.down.insert(new, Disk::new(new));
+    cluster.start(new).unwrap();
+    for _ in 0..60 {
+        cluster.tick().unwrap();
+        cluster.deliver_all().unwrap();
+    }
+    let is_voter = |cluster: &mut Cluster| cluster.node(primary).replica.members().is_voter(new);
+    assert!(!is_voter(&mut cluster));
+    cluster.fetch(new, false).unwrap();
+    cluster.ticks(40).unwrap();
+    assert!(is_voter(&mut cluster) && cluster.installed == 1);
+    assert_eq!(cluster.node(new).payloads().len(), 60);
+}
+
 #[test]
 fn whoever_left_changes_nothing_any_more() {
     let mut cluster = Cluster::new(3, 90);

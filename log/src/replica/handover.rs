@@ -12,8 +12,9 @@ use super::{Replica, Role};
 use crate::hard_state::HardState;
 use crate::types::{NodeId, Position};
 
-/// A voter further behind is no heir: what it lacks could not be sent within the time that a transfer has.
-pub(super) const HEIR_LAG_POSITIONS: u64 = 1024;
+/// A voter further behind is no heir: what it lacks could not be sent within the time that a transfer has. Nor is one
+/// that needs a snapshot, however few the entries are.
+const HEIR_LAG_POSITIONS: u64 = 1024;
 
 /// A peer that was silent for so long may have started anew meanwhile. Answers to heartbeats come every two ticks.
 const GAP_TICKS: u64 = 5;
@@ -99,14 +100,18 @@ impl Replica {
 
     fn heirs(&self, now_ns: u64) -> impl Iterator<Item = Follower> {
         let timeout_ns = self.election_timeout_ns();
-        let nearly_last = self.last().0.saturating_sub(HEIR_LAG_POSITIONS);
         self.followers().into_iter().filter(move |follower| {
             let is_heard = follower.heard_ns.is_some_and(|heard_ns| now_ns < heard_ns + timeout_ns);
             is_heard
                 && self.members.is_voter(follower.node)
                 && !follower.is_log_only
-                && follower.matched.0 >= nearly_last
+                && self.is_nearly_last(follower.matched)
         })
+    }
+
+    /// Whether who has everything up to there needs but few entries, and all of them are in the log.
+    pub(super) fn is_nearly_last(&self, matched: Position) -> bool {
+        matched.0 >= self.last().0.saturating_sub(HEIR_LAG_POSITIONS) && matched >= self.base()
     }
 
     /// Leadership was offered, and neither taken nor given up yet.

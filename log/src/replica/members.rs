@@ -1,8 +1,8 @@
 //! Who the members are, and the changes of them.
 //!
-//! Lives here: the membership that this replica has applied, proposing the next one, carrying a change that has begun
-//! to its end, and which votes elect a candidate whose log holds changes that it does not know to be committed. Not here:
-//! what a membership is (`membership`), who asks for a change.
+//! Lives here: the membership that this replica has applied, proposing the next one, and carrying a change that has begun
+//! to its end. Not here: what a membership is (`membership`), who asks for a change, what counts while one is in doubt
+//! (`doubt`).
 //!
 //! A learner that is to vote is fed until it is near the end of the log; then one change makes it a voter and, where
 //! it replaces another, that one none. So three voters are never two meanwhile. Everything that is still to be done
@@ -10,15 +10,12 @@
 //!
 //! Invariant: one change at a time; each is applied when it is handed out, in the order of the log, by every replica.
 
-use std::collections::BTreeSet;
+use raft::StateRole;
+use raft::eraftpb::{ConfChangeSingle, ConfChangeV2};
 
-use raft::eraftpb::{ConfChangeSingle, ConfChangeV2, Message as RaftMessage};
-use raft::{GetEntriesContext, StateRole};
-
-use super::handover::HEIR_LAG_POSITIONS;
 use super::{FenceReason, Output, Replica, storage};
 use crate::membership::{ChangeRefused, Member, Membership};
-use crate::types::{Entry, EntryKind, NodeId, Position, Uuid};
+use crate::types::{Entry, NodeId, Position, Uuid};
 
 /// With fewer voters a zone that fails would stop writes.
 const VOTERS_MIN: usize = 3;
@@ -32,14 +29,6 @@ pub struct Newcomer {
     pub directory: Uuid,
     /// Its name, zone, addresses and role, as the configuration has them.
     pub described: Member,
-}
-
-/// Votes for this candidate in a term, and those of them that the library has not been told of.
-#[derive(Debug, Default)]
-pub(super) struct Votes {
-    term: u64,
-    from: BTreeSet<NodeId>,
-    held: Vec<RaftMessage>,
 }
 
 impl Replica {
@@ -249,38 +238,8 @@ impl Replica {
 
     /// It is heard, and near the end of the log.
     fn has_caught_up(&self, node: NodeId) -> bool {
-        let nearly_last = self.last().0.saturating_sub(HEIR_LAG_POSITIONS);
-        let matched = self.raw.raft.prs().get(node.0).map(|progress| progress.matched);
-        matched.is_some_and(|matched| matched >= nearly_last) && self.is_heard(node)
-    }
-
-    /// Somebody votes for this candidate. The library counts by the members that are in force here, which may be those of long
-    /// ago: this replica may not know yet that a change in its log is committed, and others may go by it already. So votes
-    /// count only once they are a majority by every such change too. Gives those that count.
-    pub(super) fn count_vote(&mut self, from: NodeId, vote: RaftMessage) -> Vec<RaftMessage> {
-        let changes = self.changes_in_doubt();
-        if self.votes.term != vote.term {
-            self.votes = Votes { term: vote.term, ..Votes::default() };
-        }
-        self.votes.from.insert(from);
-        self.votes.held.push(vote);
-        let has = |node| node == self.options.node || self.votes.from.contains(&node);
-        match changes.is_some_and(|changes| changes.iter().all(|members| members.is_quorum(has))) {
-            true => std::mem::take(&mut self.votes.held),
-            false => Vec::new(),
-        }
-    }
-
-    /// Changes of members that stand in the log and are not known to be committed; none if they cannot be told.
-    fn changes_in_doubt(&self) -> Option<Vec<Membership>> {
-        let log = &self.raw.raft.raft_log;
-        let entries =
-            log.slice(log.committed + 1, log.last_index() + 1, None, GetEntriesContext::empty(false));
-        let changes = entries.ok()?.into_iter().map(storage::from_raft);
-        // As when they come into force: one of another origin is void.
-        let changes =
-            changes.filter(|entry| entry.kind == EntryKind::ConfChange && entry.origin_term == entry.term);
-        changes.map(|entry| Membership::decode(&entry.payload).ok()).collect()
+        let matched = self.raw.raft.prs().get(node.0).map(|progress| Position(progress.matched));
+        matched.is_some_and(|matched| self.is_nearly_last(matched)) && self.is_heard(node)
     }
 
     /// A committed change comes into force.

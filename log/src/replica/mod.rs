@@ -11,6 +11,7 @@
 //! - after a failed write or save nothing is acknowledged, voted, proposed or served: the replica is fenced.
 
 mod disk;
+mod doubt;
 mod facts;
 mod guard;
 mod handover;
@@ -100,7 +101,7 @@ pub struct Replica {
     heard_ns: BTreeMap<NodeId, u64>,
     /// From when on each peer may vote, as far as can be told from here: its hold-off after a start is over.
     may_vote_from_ns: BTreeMap<NodeId, u64>,
-    votes: members::Votes,
+    doubt: doubt::Doubt,
     write_begun_ns: Option<u64>,
     prepare_retry_ns: Option<u64>,
     now_ns: u64,
@@ -176,7 +177,7 @@ impl Replica {
             round_begun_in: Term::default(),
             heard_ns: BTreeMap::new(),
             may_vote_from_ns: BTreeMap::new(),
-            votes: members::Votes::default(),
+            doubt: doubt::Doubt::default(),
             write_begun_ns: None,
             prepare_retry_ns: None,
             now_ns,
@@ -284,8 +285,8 @@ impl Replica {
             Verdict::Step if message.get_msg_type() == MessageType::MsgSnapshot => {
                 self.receive_pointer(message)
             }
-            Verdict::Step if is_guarded && self.is_vote_for_me(&message) => {
-                self.count_vote(from, message).into_iter().for_each(|vote| self.step(vote));
+            Verdict::Step if is_guarded && self.is_counted(&message) => {
+                self.count(from, message).into_iter().for_each(|counted| self.step(counted));
             }
             // Who was replaced or removed elects nobody.
             Verdict::Step if is_guarded && is_request && self.members.is_retired(self.options.node) => {}
@@ -296,14 +297,6 @@ impl Replica {
             Verdict::Drop => {}
             Verdict::LostDurable => self.fence(FenceReason::LostDurable),
         }
-    }
-
-    fn is_vote_for_me(&self, message: &RaftMessage) -> bool {
-        let raft = &self.raw.raft;
-        message.get_msg_type() == MessageType::MsgRequestVoteResponse
-            && !message.reject
-            && raft.state == StateRole::Candidate
-            && message.term == raft.term
     }
 
     fn step(&mut self, message: RaftMessage) {
@@ -348,6 +341,7 @@ impl Replica {
             }
             self.activate();
             self.process(outputs);
+            self.take_acks().into_iter().for_each(|ack| self.step(ack));
             self.begin_first_round();
             self.hand_on();
             self.carry_on();

@@ -251,6 +251,8 @@ const CLUSTER_END_MS_MAX: u64 = 180_000;
 
 /// What primaries' clocks may be set back by while they are alone, all times together.
 const LONE_JUMP_MS: u64 = 10_000;
+/// Slower disks and networks get no small pieces of snapshots.
+const SMALL_PIECES_US_MAX: u64 = 2_000;
 
 /// Streams of the seed; a number is never reused for something else.
 const STREAM_WORKLOAD: u64 = 1;
@@ -324,7 +326,9 @@ impl Options {
                 if is_cluster { &[0, 16 << 10, 64 << 10, 64 << 10, 256 << 10] } else { &[0] },
             ),
             spread: *pick(readers, if is_cluster { &[0, 1, 1] } else { &[0] }),
-            piece_bytes: *pick(readers, &[64, 64, 512, 64 << 10]),
+            // Each piece costs its reading: where that is slow, small ones would take longer than the run.
+            piece_bytes: (*pick(readers, &[64, 64, 512, 64 << 10]))
+                .max(if slowest_us.max(farthest_us) > SMALL_PIECES_US_MAX { 1 << 10 } else { 0 }),
             kept_bytes_max: *pick(snapshots, &[0, 0, 512 << 10, 8 << 20]),
             // The segment is what a log is cut by.
             segment_bytes: *pick(
