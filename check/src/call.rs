@@ -128,6 +128,7 @@ const REFUSALS: &[&str] = &[
     "MISCONF",
     "MOVED",
     "NOAUTH",
+    "NODATA",
     "NOPERM",
     "NOPROTO",
     "NOQUORUM",

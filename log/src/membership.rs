@@ -174,15 +174,6 @@ impl Membership {
         self.get(node).is_some_and(|member| member.votes)
     }
 
-    /// Whether those of `has` are a majority of the voters and, while their change is under way, of those who voted before.
-    pub(crate) fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
-        let is_majority_of = |counts: fn(&Member) -> bool| {
-            let all: Vec<bool> = self.members.iter().filter(|it| counts(it)).map(|it| has(it.node)).collect();
-            all.is_empty() || all.iter().filter(|has| **has).count() * 2 > all.len()
-        };
-        is_majority_of(|member| member.votes) && is_majority_of(|member| member.voted)
-    }
-
     /// Whether a change of voters has begun and not ended.
     #[must_use]
     pub fn is_joint(&self) -> bool {

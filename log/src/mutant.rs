@@ -28,6 +28,9 @@ pub enum Mutant {
     VoteForgotten,
     /// Voters change in one step: nothing needs a majority of the old ones and of the new ones.
     JointSkipped,
+    /// A started process does not go by the changes of voters in its log but for what its disk says of them, so that voters
+    /// that were replaced count.
+    ReplacedCount,
     /// A data directory is known by its node, so that an empty one passes for the one that was lost.
     DirectoryOfNode,
 }
@@ -59,6 +62,7 @@ impl Mutants {
     question!(vote_not_saved, VoteNotSaved | VoteForgotten);
     question!(votes_at_once, VotesAtOnce | VoteForgotten);
     question!(joint_skipped, JointSkipped);
+    question!(replaced_count, ReplacedCount);
     #[cfg(feature = "mutants")]
     question!(votes_for_any_log, VotesForAnyLog);
 

@@ -1,21 +1,23 @@
 //! Who the members are, and the changes of them.
 //!
-//! Lives here: the membership that this replica has applied, proposing the next one, and carrying a change that has begun
-//! to its end. Not here: what a membership is (`membership`), who asks for a change, what counts while one is in doubt
-//! (`doubt`).
+//! Lives here: the membership that this replica has applied, proposing the next one, carrying a change that has begun
+//! to its end, and what a log says of changes by itself. Not here: what a membership is (`membership`), who asks for a
+//! change.
 //!
 //! A learner that is to vote is fed until it is near the end of the log; then one change makes it a voter and, where
 //! it replaces another, that one none. So three voters are never two meanwhile. Everything that is still to be done
 //! follows from the membership itself: whoever leads next goes on where the one before stopped.
 //!
-//! Invariant: one change at a time; each is applied when it is handed out, in the order of the log, by every replica.
+//! Invariant: one change at a time; each is applied when it is handed out, in the order of the log, by every replica. A
+//! change is proposed only when the one before it is in force, so at most the last one in a log is in doubt, and who goes
+//! by the one before it shares a majority with who goes by it.
 
 use raft::StateRole;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeV2};
 
 use super::{FenceReason, Output, Replica, storage};
 use crate::membership::{ChangeRefused, Member, Membership};
-use crate::types::{Entry, NodeId, Position, Uuid};
+use crate::types::{Entry, EntryKind, NodeId, Position, Uuid};
 
 /// With fewer voters a zone that fails would stop writes.
 const VOTERS_MIN: usize = 3;
@@ -277,6 +279,16 @@ impl Replica {
     pub fn applied(&self) -> Position {
         Position(self.raw.raft.raft_log.applied)
     }
+}
+
+/// Of entries that are not known to be committed, the position of the last change but one: its being committed made the
+/// last one possible. A replica that did not go by it would count with members who were replaced since. It need not be
+/// durable here yet.
+pub(super) fn committed_by_changes(unapplied: &[Entry]) -> Position {
+    // One of another origin is void.
+    let is_change = |entry: &&Entry| entry.kind == EntryKind::ConfChange && entry.origin_term == entry.term;
+    let changes = unapplied.iter().rev().filter(is_change);
+    changes.map(|entry| entry.position).nth(1).unwrap_or(Position::ZERO)
 }
 
 /// For a seeded bug: every part of a change as one of its own.

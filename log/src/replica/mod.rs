@@ -11,7 +11,6 @@
 //! - after a failed write or save nothing is acknowledged, voted, proposed or served: the replica is fenced.
 
 mod disk;
-mod doubt;
 mod facts;
 mod guard;
 mod handover;
@@ -101,7 +100,6 @@ pub struct Replica {
     heard_ns: BTreeMap<NodeId, u64>,
     /// From when on each peer may vote, as far as can be told from here: its hold-off after a start is over.
     may_vote_from_ns: BTreeMap<NodeId, u64>,
-    doubt: doubt::Doubt,
     write_begun_ns: Option<u64>,
     prepare_retry_ns: Option<u64>,
     now_ns: u64,
@@ -135,11 +133,15 @@ impl Replica {
             ..recovered.hard_state
         };
         let members = recovered.members.unwrap_or_else(|| options.members.clone());
+        let by_changes = match options.mutants.replaced_count() {
+            true => Position::ZERO,
+            false => members::committed_by_changes(&recovered.unapplied),
+        };
         let storage = Storage::new(Start {
             members: members.conf_state(),
             term: recovered.term,
             vote: recovered.vote,
-            committed: recovered.committed,
+            committed: by_changes.max(recovered.committed),
             base: recovered.base,
             covered: recovered.covered,
             terms: recovered.terms,
@@ -177,7 +179,6 @@ impl Replica {
             round_begun_in: Term::default(),
             heard_ns: BTreeMap::new(),
             may_vote_from_ns: BTreeMap::new(),
-            doubt: doubt::Doubt::default(),
             write_begun_ns: None,
             prepare_retry_ns: None,
             now_ns,
@@ -277,19 +278,10 @@ impl Replica {
             persisted: raft.raft_log.persisted,
             held_off: self.is_held_off(),
         };
-        // The seeded bug of a change in one step has none of the guards of a change.
-        let is_guarded = !self.options.mutants.joint_skipped();
-        let is_request =
-            matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         match guard::judge(&message, facts) {
             Verdict::Step if message.get_msg_type() == MessageType::MsgSnapshot => {
                 self.receive_pointer(message)
             }
-            Verdict::Step if is_guarded && self.is_counted(&message) => {
-                self.count(from, message).into_iter().for_each(|counted| self.step(counted));
-            }
-            // Who was replaced or removed elects nobody.
-            Verdict::Step if is_guarded && is_request && self.members.is_retired(self.options.node) => {}
             Verdict::Step => {
                 self.note_answer(&message);
                 self.step(message);
@@ -341,7 +333,6 @@ impl Replica {
             }
             self.activate();
             self.process(outputs);
-            self.take_acks().into_iter().for_each(|ack| self.step(ack));
             self.begin_first_round();
             self.hand_on();
             self.carry_on();

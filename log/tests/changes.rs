@@ -1,7 +1,7 @@
-//! What counts for a candidate and a new primary whose log holds changes of members that it does not know to be committed.
+//! Changes of members that a crash of everybody, or a candidate that knows less than others, must not undo.
 
-use crate::common::Disk;
 use crate::common::cluster::{Cluster, id};
+use crate::common::{Disk, Random};
 use ramkeep_log::*;
 
 type Route = (NodeId, NodeId);
@@ -25,7 +25,7 @@ fn between(route: Route, first: NodeId, second: NodeId) -> bool {
 }
 
 /// Three voters; the third was replaced by a fourth and does not know it. The second lagged, got the whole change at
-/// once, and has started anew: it does not know that any of it is committed. The first knows all.
+/// once, and has started anew: nothing on its disk says that any of it is committed. The first knows all.
 struct Replaced {
     cluster: Cluster,
     first: NodeId,
@@ -34,13 +34,17 @@ struct Replaced {
     new: NodeId,
 }
 
-fn replaced(seed: u64) -> Replaced {
+/// Three voters: the first leads, and the last is to be replaced.
+fn three(seed: u64) -> (Cluster, [NodeId; 3]) {
     let mut cluster = Cluster::new(3, seed);
     let first = cluster.elect().unwrap();
     let others: Vec<NodeId> = cluster.voters.iter().copied().filter(|it| *it != first).collect();
-    let (second, gone) = (others[0], others[1]);
     cluster.ticks(30).unwrap();
-    cluster.isolate(second);
+    (cluster, [first, others[0], others[1]])
+}
+
+/// A fourth node becomes a learner that is to take the place of `gone`.
+fn add(cluster: &mut Cluster, primary: NodeId, gone: NodeId) -> NodeId {
     let member = Member {
         node: id(9),
         directory: Uuid([9; 16]),
@@ -50,11 +54,18 @@ fn replaced(seed: u64) -> Replaced {
         ..Member::default()
     };
     let now_ns = cluster.now_ns;
-    let new = cluster.node(first).replica.add_member(member, now_ns).unwrap();
+    let new = cluster.node(primary).replica.add_member(member, now_ns).unwrap();
     cluster.collect().unwrap();
     cluster.deliver_all().unwrap();
     cluster.down.insert(new, Disk::new(new));
     cluster.start(new).unwrap();
+    new
+}
+
+fn replaced(seed: u64) -> Replaced {
+    let (mut cluster, [first, second, gone]) = three(seed);
+    cluster.isolate(second);
+    let new = add(&mut cluster, first, gone);
     let is_replaced = |cluster: &mut Cluster, by: NodeId| {
         let members = cluster.node(by).replica.members();
         members.is_voter(new) && members.is_retired(gone) && !members.is_joint()
@@ -75,7 +86,7 @@ fn replaced(seed: u64) -> Replaced {
     }
     cluster.stop(second).unwrap().kill(true);
     cluster.start(second).unwrap();
-    assert!(!cluster.node(second).replica.members().is_changing(), "it does not know");
+    assert!(!is_replaced(&mut cluster, second), "it does not know");
     assert!(!is_replaced(&mut cluster, gone), "nor does it");
     cluster.cut.clear();
     cluster.messages.clear();
@@ -97,12 +108,16 @@ fn second_leads_by_the_firsts_vote(it: &mut Replaced) {
     panic!("nobody elected it");
 }
 
+/// Seed 3347 of a soak: with that vote the second had a majority of those who voted before, led, and lacked what the present
+/// voters had acknowledged.
 #[test]
 fn who_was_replaced_elects_nobody() {
     let mut it = replaced(31);
     let (second, gone) = (it.second, it.gone);
-    ticks_with(&mut it.cluster, 100, |route, _| between(route, second, gone));
-    assert_ne!(it.cluster.node(second).replica.role(), Role::Primary);
+    for _ in 0..100 {
+        ticks_with(&mut it.cluster, 1, |route, _| between(route, second, gone));
+        assert_ne!(it.cluster.node(second).replica.role(), Role::Primary);
+    }
 }
 
 #[test]
@@ -135,4 +150,40 @@ fn the_first_entry_commits_once_those_who_vote_by_now_have_it() {
     ticks_with(&mut it.cluster, 8, |route, _| between(route, second, gone) || between(route, second, first));
     let replica = &it.cluster.node(second).replica;
     assert!(replica.is_ready_primary() && replica.members().is_retired(gone));
+}
+
+/// All processes die at some step of a change, and start again, one of them later than the others: they serve without it,
+/// and the change comes to its end. Whoever leads when it learns that it was replaced follows (seed 4060 of a soak: the
+/// library takes a leader for a member, and panicked).
+#[test]
+fn a_crash_of_all_at_any_step_of_a_change_stops_nobody() {
+    for (seed, steps, late) in (0..4).flat_map(|seed| (0..60 * 4).map(move |it| (seed, it / 4, it % 4))) {
+        let (mut cluster, [first, second, gone]) = three(40 + seed);
+        let new = add(&mut cluster, first, gone);
+        let nodes = [first, second, gone, new];
+        let mut random = Random(seed * 1_000 + steps * 4 + late);
+        for _ in 0..steps {
+            match cluster.messages.len() as u64 {
+                0 => cluster.tick().unwrap(),
+                count => cluster.deliver(random.below(count) as usize).unwrap(),
+            }
+        }
+        for node in nodes {
+            cluster.stop(node).unwrap().lose_power(&mut random);
+        }
+        cluster.messages.clear();
+        for node in nodes.into_iter().filter(|it| *it != nodes[late as usize]) {
+            cluster.start(node).unwrap();
+        }
+        let story = format!("seed {seed}, step {steps}, {late} is late");
+        let primary = cluster.elect().unwrap_or_else(|why| panic!("{story}: {why}"));
+        cluster.node(primary).replica.propose(b"x".to_vec()).unwrap();
+        cluster.start(nodes[late as usize]).unwrap();
+        cluster.ticks(100).unwrap();
+        for node in [first, second, new] {
+            let members = cluster.node(node).replica.members().clone();
+            assert!(members.is_voter(new) && members.is_retired(gone) && !members.is_joint(), "{story}");
+            assert_eq!(cluster.node(node).payloads(), [b"x".to_vec()], "{story}");
+        }
+    }
 }
