@@ -15,7 +15,7 @@ use ramkeep_net::{Conn, Host, NodeId, World, WorldOptions, simulate, sleep, time
 use ramkeep_server::node::Node;
 
 use crate::campaign::node::{Bugs, PORT, Place, name, serve};
-use crate::campaign::options::{Options, Purpose};
+use crate::campaign::options::{Options, Purpose, Shape};
 
 /// Simulated time that no scenario takes.
 const LIMIT: Duration = Duration::from_secs(3_600);
@@ -85,7 +85,7 @@ impl Trio {
         let (bugs, running) = (self.bugs, Rc::clone(&self.running));
         let drawn = Options::draw(1, 1_000, Purpose::Cluster);
         let (snapshot_log_bytes, quarantines_max) = (self.snapshot_log_bytes, self.quarantines_max.get());
-        let options = Options { snapshot_log_bytes, quarantines_max, ..drawn };
+        let options = Options { shape: Shape::default(), snapshot_log_bytes, quarantines_max, ..drawn };
         self.world.start(self.nodes[index], move |host| async move {
             let built = |node: &Rc<Node>| running.borrow_mut()[index] = Rc::downgrade(node);
             if let Err(end) = serve(host, &options, bugs, place, built).await {

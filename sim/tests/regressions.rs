@@ -9,7 +9,6 @@ use std::time::Duration;
 use ramkeep_net::{Conn, Host, Link, World, WorldOptions, simulate, sleep};
 use ramkeep_sim::campaign::node::{Bugs, PORT, Place, name, serve};
 use ramkeep_sim::campaign::options::{Options, Purpose};
-use ramkeep_sim::campaign::run::run;
 use ramkeep_sim::scene::{Trio, play};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -250,23 +249,6 @@ fn a_snapshot_whose_name_was_not_synced_is_not_believed() {
             }
         }
     });
-}
-
-/// Seed 3347 of a soak: a zone that had been away did not know yet that a change of members in its log was committed. With the
-/// vote of the member that had been replaced it had a majority of those who voted before, and led without what the present
-/// members had acknowledged. A candidate counts by every change in its log now, and who was replaced does not vote.
-#[test]
-fn a_candidate_counts_by_the_members_that_stand_in_its_log() {
-    let verdict = run(&Options::draw(3347, 60_000, Purpose::Cluster), Bugs::default());
-    assert!(verdict.is_passed(), "{:?} {:?}", verdict.report.violations, verdict.complaints);
-}
-
-/// Seed 4060 of a soak: a zone that lagged led when it learned that it had been replaced, and the consensus library, which takes
-/// a leader for a member, ended the process. It follows now.
-#[test]
-fn a_primary_that_learns_that_it_was_replaced_follows() {
-    let verdict = run(&Options::draw(4060, 60_000, Purpose::Cluster), Bugs::default());
-    assert!(verdict.is_passed(), "{:?} {:?}", verdict.report.violations, verdict.complaints);
 }
 
 /// Seed 1085 of a soak: a primary pointed a node to its snapshot and was lost meanwhile. The fetch went on with it for as long

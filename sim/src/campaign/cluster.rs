@@ -1,4 +1,4 @@
-//! One run of three nodes in three zones: their clients, their faults, and the verdict.
+//! One run of three to five nodes in three zones: their clients, their faults, and the verdict.
 //!
 //! Lives here: setting up the nodes and the clients, and the course of a run. What is done to the nodes (`attack`), what is
 //! looked at inside them (`look`), who their members are (`members`) and what must be true at the end (`verdict`) stand
@@ -26,7 +26,7 @@ use ramkeep_shard::State;
 use rand_chacha::ChaCha8Rng;
 
 use super::client::{self, Habit, Shared, SharedRef};
-use super::node::{Bugs, End, PORT, Place, name, serve};
+use super::node::{Bugs, End, FOUNDERS, PORT, Place, name, serve};
 use super::options::{Fault, Options};
 use super::run::Verdict;
 use super::watch;
@@ -37,9 +37,6 @@ use crate::session::Book;
 use crate::workload::Workloads;
 use attack::Undo;
 use members::{Change, Loss};
-
-/// Those who found the cluster, and as many as vote at any time.
-const VOTERS: usize = 3;
 
 pub fn run(options: &Options, bugs: Bugs) -> Verdict {
     let limit = Duration::from_millis(options.duration_ms + 600_000);
@@ -119,7 +116,8 @@ struct Run {
 
 impl Run {
     fn new(world: World, options: Options, bugs: Bugs) -> Run {
-        let count = VOTERS + usize::from(options.has(Fault::MembersChanged));
+        let spares = usize::from(options.has(Fault::MembersChanged));
+        let count = FOUNDERS + spares + usize::from(options.shape.extra.is_some());
         let nodes: Vec<NodeId> = (0..count).map(|index| world.add_node(name(index), name(index))).collect();
         let header = Header {
             version: VERSION,
@@ -171,6 +169,7 @@ impl Run {
         self.set_up();
         self.all().for_each(|index| self.start_node(index));
         self.start_clients();
+        self.add_extra();
         self.attack().await;
         self.heal().await;
         self.shared.borrow_mut().is_over = true;

@@ -18,12 +18,12 @@ use ramkeep_server::founding::FoundingError;
 use ramkeep_server::node::Node;
 use ramkeep_server::start;
 
-use super::options::Options;
+use super::options::{Options, Shape};
 
 pub const PORT: u16 = 6379;
 const PEER_PORT: u16 = 7379;
 /// The first so many nodes found the cluster; others wait to be added.
-const FOUNDERS: usize = 3;
+pub(super) const FOUNDERS: usize = 3;
 /// A turn ends here: small, so that several entries are under way.
 const TURN_BYTES_MAX: usize = 4 << 10;
 /// Segments below this would not hold a turn and the room wanted before it.
@@ -83,32 +83,33 @@ impl From<start::StartError> for End {
 #[derive(Clone, Debug)]
 pub enum Place {
     Alone,
-    /// One of these, by its index; each in a zone of its own.
+    /// One of these, by its index.
     Member {
         index: usize,
         members: Rc<Vec<IpAddr>>,
     },
 }
 
-/// Name of a member, and of its zone.
+/// Name of a member, and of the zone that it may have for itself.
 pub fn name(index: usize) -> &'static str {
     ["a", "b", "c", "d", "e"][index]
 }
 
-/// A member as a configuration describes it; each stands in a zone of its own.
-pub(super) fn line(index: usize, address: IpAddr) -> String {
-    let (name, peer, client) = (name(index), PEER_PORT, PORT);
-    format!("{name} {name} engine {address}:{peer} {address}:{client}")
+/// A member as a configuration describes it; each stands in a zone of its own, but one more replica.
+pub(super) fn line(index: usize, address: IpAddr, shape: Shape) -> String {
+    let zone = shape.extra.filter(|extra| extra.index == index).map_or(index, |extra| extra.beside);
+    let role = if shape.log_only == Some(index) { "log" } else { "engine" };
+    format!("{} {} {role} {address}:{PEER_PORT} {address}:{PORT}", name(index), name(zone))
 }
 
 impl Place {
-    fn configure(&self, config: &mut Config) {
+    fn configure(&self, config: &mut Config, shape: Shape) {
         let Place::Member { index, members } = self else { return };
         let mut words: Vec<Vec<u8>> = Vec::new();
         for (other, address) in members.iter().enumerate() {
             // Nobody's configuration names a node that comes later but its own.
             if other < FOUNDERS || other == *index {
-                words.extend(line(other, *address).split(' ').map(|word| word.as_bytes().to_vec()));
+                words.extend(line(other, *address, shape).split(' ').map(|word| word.as_bytes().to_vec()));
             }
         }
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
@@ -152,7 +153,7 @@ pub async fn serve(
     for (name, value) in settings {
         config.set_at_start(name, &[value]).expect("settings of a run are legal");
     }
-    place.configure(&mut config);
+    place.configure(&mut config, options.shape);
     let clock = host.clock();
     let started_at = Now { monotonic_ns: clock.monotonic_ns(), wall_us: clock.wall_us() };
     let start_options = start::Options {

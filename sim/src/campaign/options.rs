@@ -12,6 +12,7 @@ use ramkeep_server::node::WRITES_BESIDE_READERS;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+use super::node::FOUNDERS;
 use crate::checker::Limits;
 use crate::checker::model::expiry::ClockError;
 use crate::random::{below, between, chance, pick};
@@ -190,10 +191,28 @@ impl fmt::Display for Range {
     }
 }
 
+/// What the nodes of a cluster are, where they are not three voters that keep the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// The founder with this index keeps the log and no data.
+    pub log_only: Option<usize>,
+    pub extra: Option<Extra>,
+}
+
+/// One more replica, which an operator adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extra {
+    /// The last of the nodes.
+    pub index: usize,
+    /// The founder in whose zone it stands; it votes only while nobody else there does.
+    pub beside: usize,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     pub seed: u64,
     pub purpose: Purpose,
+    pub shape: Shape,
     /// Simulated time until the faults stop.
     pub duration_ms: u64,
     pub mix: Mix,
@@ -265,6 +284,7 @@ const STREAM_LISTS: u64 = 7;
 const STREAM_DIGESTS: u64 = 8;
 const STREAM_LOG_THREAD: u64 = 9;
 const STREAM_READERS: u64 = 10;
+const STREAM_SHAPE: u64 = 11;
 
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -300,6 +320,10 @@ impl Options {
         Options {
             seed,
             purpose,
+            shape: match is_cluster {
+                true => draw_shape(&mut stream(seed, STREAM_SHAPE), has(Fault::MembersChanged)),
+                false => Shape::default(),
+            },
             duration_ms,
             mix,
             clients,
@@ -369,6 +393,14 @@ impl Options {
     }
 }
 
+fn draw_shape(rng: &mut ChaCha8Rng, has_spare: bool) -> Shape {
+    let founder = |rng: &mut ChaCha8Rng| below(rng, FOUNDERS as u64) as usize;
+    let log_only = chance(rng, 200).then(|| founder(rng));
+    let index = FOUNDERS + usize::from(has_spare);
+    let extra = chance(rng, 300).then(|| Extra { index, beside: founder(rng) });
+    Shape { log_only, extra }
+}
+
 /// A random half of the kinds is off, the others come at rates of their own: all faults always would hide what only
 /// a few of them together, or one very often, can show.
 fn draw_faults(rng: &mut ChaCha8Rng, purpose: Purpose) -> Vec<FaultRate> {
@@ -423,6 +455,12 @@ impl fmt::Display for Options {
             Purpose::Cluster => "cluster",
         };
         write!(f, "seed={} purpose={purpose} duration_ms={}", self.seed, self.duration_ms)?;
+        if let Some(index) = self.shape.log_only {
+            write!(f, " log_only={index}")?;
+        }
+        if let Some(Extra { index, beside }) = self.shape.extra {
+            write!(f, " extra={index}@{beside}")?;
+        }
         let mix = &self.mix;
         write!(f, " mix=reg:{},ctr:{},hash:{}", mix.register, mix.counter, mix.hash)?;
         write!(f, ",txn:{},exp:{},echo:{}", mix.transaction, mix.expiry, mix.echo_per_mille)?;

@@ -11,6 +11,7 @@
 //! after all members vote again, as far as each of them knows. Whatever else is drawn goes on meanwhile; it takes no copy
 //! away.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use ramkeep_engine::config::node_number;
@@ -18,10 +19,10 @@ use ramkeep_log::{Membership, NodeId as MemberId, Replica};
 use ramkeep_net::simdisk::SimDisk;
 use ramkeep_net::{Link, NodeId, sleep, timeout};
 
+use super::Run;
 use super::aimed::{LOOK, LOOKS_MAX};
 use super::attack::Undo;
-use super::{Run, VOTERS};
-use crate::campaign::node::{line, name};
+use crate::campaign::node::{FOUNDERS, line, name};
 use crate::campaign::run::ask;
 use crate::random::{chance, pick};
 
@@ -42,6 +43,8 @@ pub(super) struct Change {
     until_ns: u64,
 }
 
+/// Founders, one that waits to take somebody's place, and one more replica.
+const NODES_MAX: usize = 5;
 /// An operator asks so many nodes in turn, and waits so long for each.
 const ASKED_MAX: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -91,6 +94,28 @@ impl Run {
         self.world.with_disk(self.nodes[index], SimDisk::replaced);
     }
 
+    /// An operator adds one more replica, if the run has one.
+    pub(super) fn add_extra(&mut self) {
+        let Some(extra) = self.options.shape.extra else { return };
+        let described = line(extra.index, self.addresses[extra.index], self.options.shape);
+        let request = format!("RAMKEEP MEMBER ADD {described}\r\n");
+        let operator = self.world.add_node("operator-extra", "clients");
+        let (sockets, shared) = (self.sockets(), Rc::clone(&self.shared));
+        self.world.start(operator, move |host| async move {
+            for socket in sockets.iter().cycle() {
+                if shared.borrow().is_over {
+                    return;
+                }
+                let asking = ask(&host, *socket, request.as_bytes());
+                if matches!(timeout(PATIENCE, asking).await, Ok(Ok(answer)) if answer == b"+OK\r\n") {
+                    return;
+                }
+                sleep(PATIENCE / 4).await;
+            }
+        });
+        self.clients.push(operator);
+    }
+
     /// A member that was to be replaced is, by the node that is none: an operator asks any node for it.
     pub(super) async fn replace_if_due(&mut self) {
         if !self.is_change_due || self.lost.is_some() || self.change.is_some() {
@@ -98,7 +123,9 @@ impl Run {
         }
         let Some(members) = self.membership() else { return };
         let is_member = |index: &usize| members.voters().iter().any(|id| index_of(*id) == Some(*index));
-        let Some(new) = self.all().find(|index| !is_member(index)) else { return };
+        let extra = self.options.shape.extra.map(|extra| extra.index);
+        let mut spares = self.all().filter(|index| !is_member(index) && Some(*index) != extra);
+        let Some(new) = spares.next() else { return };
         if !self.world.is_running(self.nodes[new]) {
             return;
         }
@@ -106,7 +133,8 @@ impl Run {
         let Some(old) = index_of(*pick(&mut self.rng, &members.voters())) else { return };
         let until_ns = self.world.now_ns() + CHANGE_MS_MAX * 1_000_000;
         self.change = Some(Change { old, new, until_ns });
-        let request = format!("RAMKEEP MEMBER REPLACE {} {}\r\n", name(old), line(new, self.addresses[new]));
+        let described = line(new, self.addresses[new], self.options.shape);
+        let request = format!("RAMKEEP MEMBER REPLACE {} {described}\r\n", name(old));
         let operator = self.world.add_node(&format!("operator{}", self.world.now_ns()), "clients");
         let (sockets, first) = (self.sockets(), self.draw_node());
         self.world.start(operator, move |host| async move {
@@ -184,8 +212,15 @@ impl Run {
 
     /// Nodes that vote, as whoever leads knows; the founders where nobody does.
     pub(super) fn members(&self) -> Vec<usize> {
-        let Some(members) = self.membership() else { return (0..VOTERS).collect() };
+        let Some(members) = self.membership() else { return (0..FOUNDERS).collect() };
         members.voters().into_iter().filter_map(index_of).collect()
+    }
+
+    /// Members that keep the data, whether they vote or not.
+    pub(super) fn replicas(&self) -> Vec<usize> {
+        let Some(members) = self.membership() else { return self.members() };
+        let with_data = members.members().iter().filter(|member| !member.is_log_only);
+        with_data.filter_map(|member| index_of(member.node)).collect()
     }
 
     /// The members, as the newest primary knows them.
@@ -199,7 +234,7 @@ impl Run {
     pub(super) fn settled(&self) -> Option<Membership> {
         let members = self.membership()?;
         let voters = members.voters();
-        let is_settled = !members.is_changing() && voters.len() == VOTERS;
+        let is_settled = !members.is_changing() && voters.len() >= FOUNDERS;
         let of_node = |index| self.with_replica(index, |replica| (replica.node(), replica.members().clone()));
         let is_known = |id: &MemberId| index_of(*id).and_then(of_node) == Some((*id, members.clone()));
         (is_settled && voters.iter().all(is_known)).then_some(members)
@@ -220,5 +255,5 @@ impl Run {
 
 /// Which node of the run has this id.
 fn index_of(id: MemberId) -> Option<usize> {
-    (0..=VOTERS).find(|index| node_number(name(*index)) == id.node())
+    (0..NODES_MAX).find(|index| node_number(name(*index)) == id.node())
 }

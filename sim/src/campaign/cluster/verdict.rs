@@ -57,9 +57,9 @@ impl Run {
         loop {
             self.look();
             self.all().for_each(|index| self.start_node(index));
-            let members = self.members();
+            let replicas = self.replicas();
             let told: Vec<_> =
-                members.iter().map(|index| told_by(&self.seen.borrow()[*index].node)).collect();
+                replicas.iter().map(|index| told_by(&self.seen.borrow()[*index].node)).collect();
             let is_equal = told.iter().all(|it| it.is_some() && *it == told[0]);
             if is_equal && self.lost.is_none() && self.settled().is_some() {
                 return;
