@@ -52,6 +52,39 @@ fn a_log_only_voter_with_the_longest_log_leads_briefly_and_nothing_is_lost() {
     }
 }
 
+/// Seed 10897 of a soak: a deposed primary had a longer tail than the log-only voter, whose entries were newer, and whoever
+/// else had those was lost. Neither elected the other.
+#[test]
+fn a_long_tail_of_before_does_not_keep_a_log_only_voter_from_feeding_who_has_it() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::with_log_only(3, 300 + seed, &[3]);
+        let primary = cluster.elect().unwrap();
+        let next = cluster.others(primary).into_iter().find(|voter| *voter != id(3)).unwrap();
+        cluster.isolate(primary);
+        let session = cluster.node(primary).open();
+        for number in 0..30 {
+            cluster.node(primary).say(session, &format!("SET tail {number}"));
+            cluster.node(primary).end_turn();
+        }
+        cluster.ticks(60).unwrap();
+        assert_eq!(cluster.primary(), Some(next));
+        let writer = cluster.node(next).open();
+        cluster.node(next).say(writer, "SET x last");
+        cluster.node(next).end_turn();
+        cluster.deliver_all().unwrap();
+        assert_eq!(cluster.node(next).hear(writer), "+OK\r\n");
+        assert!(cluster.node(primary).replica().last() > cluster.node(next).replica().last());
+        cluster.stop(next).unwrap().kill(false);
+        cluster.messages.clear();
+        cluster.cut.clear();
+        assert_eq!(cluster.elect().unwrap(), primary, "seed {seed}");
+        let reader = cluster.node(primary).open();
+        cluster.node(primary).say(reader, "GET x");
+        cluster.ticks(2).unwrap();
+        assert_eq!(cluster.node(primary).hear(reader), "$4\r\nlast\r\n", "seed {seed}");
+    }
+}
+
 /// The library panics when it would refuse a pre-vote while its own term is still zero.
 #[test]
 fn a_fresh_voter_asked_first_by_a_log_only_one_does_not_panic() {

@@ -260,6 +260,7 @@ impl Replica {
         let Message(message) = message;
         #[cfg(feature = "mutants")]
         let message = self.mutated(message);
+        let message = self.with_priority_of_log(message);
         let is_from_peer = message.from == from.0
             && message.to == self.options.node.0
             && from != self.options.node
@@ -295,6 +296,17 @@ impl Replica {
         // Its errors say that the message changed nothing.
         let _ = self.raw.step(message);
         self.redraw();
+    }
+
+    /// Whose last entry is of a later term has what this replica lacks: no priority of this one counts against that, however
+    /// long its own tail is. The library looks at the length alone.
+    fn with_priority_of_log(&self, mut message: RaftMessage) -> RaftMessage {
+        let is_request =
+            matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
+        if is_request && message.log_term > self.raw.raft.raft_log.last_term() {
+            message.priority = message.priority.max(self.options.priority());
+        }
+        message
     }
 
     /// A candidate's log looks as good as any.
