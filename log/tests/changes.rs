@@ -63,7 +63,12 @@ fn add(cluster: &mut Cluster, primary: NodeId, gone: NodeId) -> NodeId {
 }
 
 fn replaced(seed: u64) -> Replaced {
+    replaced_with(seed, Mutants::default())
+}
+
+fn replaced_with(seed: u64, mutants: Mutants) -> Replaced {
     let (mut cluster, [first, second, gone]) = three(seed);
+    cluster.mutants = mutants;
     cluster.isolate(second);
     let new = add(&mut cluster, first, gone);
     let is_replaced = |cluster: &mut Cluster, by: NodeId| {
@@ -118,6 +123,20 @@ fn who_was_replaced_elects_nobody() {
         ticks_with(&mut it.cluster, 1, |route, _| between(route, second, gone));
         assert_ne!(it.cluster.node(second).replica.role(), Role::Primary);
     }
+}
+
+/// M12 of the catalogue: whoever was replaced counts.
+#[cfg(feature = "mutants")]
+#[test]
+fn the_seeded_bug_that_lets_them_count_is_seen() {
+    let mut it = replaced_with(31, Mutants { on: Some(Mutant::ReplacedCount) });
+    let (second, gone) = (it.second, it.gone);
+    let mut has_led = false;
+    for _ in 0..100 {
+        ticks_with(&mut it.cluster, 1, |route, _| between(route, second, gone));
+        has_led |= it.cluster.node(second).replica.role() == Role::Primary;
+    }
+    assert!(has_led);
 }
 
 #[test]

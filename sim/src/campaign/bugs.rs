@@ -65,7 +65,6 @@ pub fn all() -> Vec<SeededBug> {
         ),
         three("M10", "vote for a log that lacks committed entries", log(LogMutant::VotesForAnyLog)),
         three("M11", "voters change in one step, without joint majorities", log(LogMutant::JointSkipped)),
-        three("M12", "voters that were replaced count after a start", log(LogMutant::ReplacedCount)),
         three(
             "M16",
             "EXEC ignores changes of watched keys that are not committed yet",

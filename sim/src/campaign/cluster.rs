@@ -136,6 +136,7 @@ impl Run {
             book: Book::new(Recorder::new(header), Workloads::new(options.mix)),
             is_over: false,
         };
+        let changes_members = options.has(Fault::MembersChanged);
         Run {
             addresses: Rc::new(nodes.iter().map(|node| world.address(*node)).collect()),
             rng: world.rng("faults"),
@@ -155,7 +156,8 @@ impl Run {
             is_loss_due: false,
             settled_since_ns: None,
             change: None,
-            is_change_due: false,
+            // There is time for few of them.
+            is_change_due: changes_members,
             is_lone_due: false,
             broken_at_piece: None,
             slow_node: None,

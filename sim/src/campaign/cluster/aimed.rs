@@ -31,8 +31,12 @@ const SLOW_SAVE_US: (u64, u64) = (20_000, 60_000);
 impl Run {
     /// A primary is left alone when all members are there and hear each other: else no other one would be elected.
     pub(super) async fn leave_alone_if_calm(&mut self) {
-        let takes_back =
-            |undo: &Undo| matches!(undo, Undo::Start(_) | Undo::Resume(_) | Undo::Heal(_) | Undo::Disk(_));
+        let takes_back = |undo: &Undo| {
+            matches!(
+                undo,
+                Undo::Start(_) | Undo::Resume(_) | Undo::Heal(_) | Undo::Rejoin { .. } | Undo::Disk(_)
+            )
+        };
         let is_calm = || !self.undo.iter().any(|(_, undo)| takes_back(undo)) && self.settled().is_some();
         if self.is_lone_due && is_calm() {
             self.is_lone_due = false;

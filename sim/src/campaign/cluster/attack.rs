@@ -26,6 +26,11 @@ pub(super) enum Undo {
     Start(usize),
     Resume(usize),
     Heal(Vec<(NodeId, NodeId)>),
+    /// Two processes end, and the connections heal that cut them off from the others.
+    Rejoin {
+        pairs: Vec<(NodeId, NodeId)>,
+        restart: [usize; 2],
+    },
     /// Disk calls succeed again.
     Disk(usize),
     /// Not back but on: a wall clock is set back by so many milliseconds.
@@ -118,6 +123,10 @@ impl Run {
             Undo::Start(index) => self.start_node(index),
             Undo::Resume(index) => self.world.resume(self.nodes[index]),
             Undo::Heal(pairs) => pairs.into_iter().for_each(|(from, to)| self.world.heal(from, to)),
+            Undo::Rejoin { pairs, restart } => {
+                restart.into_iter().for_each(|index| self.end(index, false));
+                pairs.into_iter().for_each(|(from, to)| self.world.heal(from, to));
+            }
             Undo::Disk(index) => self.world.with_disk(self.nodes[index], |disk| {
                 disk.set_capacity(1 << 30);
                 disk.faults.sync_error = 0.0;

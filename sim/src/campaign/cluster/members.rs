@@ -154,34 +154,61 @@ impl Run {
         }
     }
 
-    /// The moment at which the primary counts on the new member, it and that one are parted from the two old ones, which
-    /// hear of it late.
+    /// The moment at which the primary counts on the new member, it and that one are parted from the two old ones. These hear
+    /// of the change late; or one of them was away during it, gets all of it at once, and starts anew. Then the first two do,
+    /// and what the others have done meanwhile comes to them.
     async fn part_at_change(&mut self, old: usize, new: usize) {
         let Some(primary) = self.primary else { return };
         let olds: Vec<usize> =
             self.members().into_iter().filter(|index| ![primary, new].contains(index)).collect();
-        if !olds.contains(&old) {
+        let away = olds.iter().copied().find(|index| *index != old);
+        let Some(away) = away.filter(|_| olds.len() == 2) else { return };
+        let is_away = chance(&mut self.rng, 500);
+        let out: Vec<_> = [primary, new].iter().flat_map(|other| self.both_ways(away, *other)).collect();
+        if is_away {
+            out.iter().for_each(|(from, to)| self.world.cut(*from, *to));
+            self.plan(6_000, 6_000, Undo::Heal(out.clone()));
+        } else {
+            let late: Vec<(NodeId, NodeId)> =
+                olds.iter().map(|old| (self.nodes[primary], self.nodes[*old])).collect();
+            late.iter().for_each(|(from, to)| self.world.set_link(*from, *to, Some(LATE)));
+            self.plan(3_500, 3_500, Undo::Hasten(late));
+        }
+        let counts_on = |replica: &Replica| {
+            let members = replica.members();
+            let votes = members.voters().iter().any(|id| index_of(*id) == Some(new));
+            votes && !(is_away && members.is_joint())
+        };
+        if !self.wait_for(primary, counts_on).await {
             return;
         }
-        let late: Vec<(NodeId, NodeId)> =
-            olds.iter().map(|old| (self.nodes[primary], self.nodes[*old])).collect();
-        late.iter().for_each(|(from, to)| self.world.set_link(*from, *to, Some(LATE)));
-        self.plan(3_500, 3_500, Undo::Hasten(late));
-        let counts_on =
-            |replica: &Replica| replica.members().voters().iter().any(|id| index_of(*id) == Some(new));
+        if is_away {
+            self.both_ways(old, primary).into_iter().for_each(|(from, to)| self.world.cut(from, to));
+            self.both_ways(old, new).into_iter().for_each(|(from, to)| self.world.cut(from, to));
+            out.iter().for_each(|(from, to)| self.world.heal(*from, *to));
+            let last = self.with_replica(primary, Replica::last).unwrap_or_default();
+            self.wait_for(away, |replica| replica.persisted() >= last).await;
+            self.end(away, false);
+            self.start_node(away);
+        }
+        let sides = [primary, new].into_iter().flat_map(|one| olds.iter().map(move |other| (one, *other)));
+        let pairs: Vec<_> = sides.flat_map(|(one, other)| self.both_ways(one, other)).collect();
+        pairs.iter().for_each(|(from, to)| self.world.cut(*from, *to));
+        let (from_ms, to_ms) = if is_away { (3_000, 5_000) } else { (1_500, 4_000) };
+        self.plan(from_ms, to_ms, Undo::Rejoin { pairs, restart: [primary, new] });
+        self.reach("parted at a change of members");
+    }
+
+    /// Waits until the node's replica shows something; false if it does not within a while.
+    async fn wait_for(&mut self, index: usize, shows: impl Fn(&Replica) -> bool) -> bool {
         for _ in 0..LOOKS_MAX {
-            if self.with_replica(primary, counts_on) == Some(true) {
-                let sides =
-                    [primary, new].into_iter().flat_map(|one| olds.iter().map(move |other| (one, *other)));
-                let pairs: Vec<_> = sides.flat_map(|(one, other)| self.both_ways(one, other)).collect();
-                pairs.iter().for_each(|(from, to)| self.world.cut(*from, *to));
-                self.plan(1_500, 4_000, Undo::Heal(pairs));
-                self.reach("parted at a change of members");
-                return;
+            if self.with_replica(index, &shows) == Some(true) {
+                return true;
             }
             self.undo_due();
             sleep(LOOK).await;
         }
+        false
     }
 
     /// Notes when a lost disk was made up for, and when a member was replaced.
