@@ -4,7 +4,8 @@
 //! lease (`ramkeep-log`), the step-down that follows (`role`).
 //!
 //! Invariant: nothing is executed from the begin on, so what was executed is committed and answered before leadership
-//! is offered. Calls that come meanwhile wait, and go on here if nothing comes of it.
+//! is offered. Calls that come meanwhile wait, and go on here if nothing comes of it: in a term of their own, since there
+//! is no lease any more in one in which leadership was offered.
 
 use crate::{Output, Shard, State};
 use ramkeep_engine::time::Now;
@@ -16,10 +17,11 @@ const YIELD_AFTER_NS: u64 = 2_000_000_000;
 /// Time between two attempts to yield.
 const YIELD_RETRY_NS: u64 = 5_000_000_000;
 
-/// Leadership on its way to another.
+/// Leadership on its way to another, or from one term of this primary to the next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handover {
-    to: NodeId,
+    /// None: the next term is begun here.
+    to: Option<NodeId>,
     /// What was executed must be committed by then, or it is given up.
     until_ns: u64,
     is_offered: bool,
@@ -66,10 +68,14 @@ impl Shard {
             false => HandoverRefused::NoHeir,
         })?;
         let until_ns = now.monotonic_ns + replica.election_timeout_ns();
-        self.handover = Some(Handover { to, until_ns, is_offered: false });
+        self.begin_handover(Handover { to: Some(to), until_ns, is_offered: false }, now, outputs);
+        Ok(to)
+    }
+
+    fn begin_handover(&mut self, handover: Handover, now: Now, outputs: &mut Vec<Output>) {
+        self.handover = Some(handover);
         self.refresh_availability_at(Some(now));
         self.pump(now, outputs);
-        Ok(to)
     }
 
     /// Changes the members, or has it refused: [`Replica::admit`], [`Replica::add_member`], [`Replica::remove_member`].
@@ -100,7 +106,13 @@ impl Shard {
         if handover.is_offered || !is_drained || self.state != State::Leading {
             return false;
         }
-        handover.is_offered = replica.transfer(handover.to);
+        handover.is_offered = match handover.to {
+            Some(to) => replica.transfer(to),
+            None => {
+                replica.renew_term();
+                true
+            }
+        };
         handover.is_offered
     }
 
@@ -111,10 +123,16 @@ impl Shard {
                 true => !replica.is_transferring(),
                 false => now.monotonic_ns >= handover.until_ns,
             };
-            if is_over {
-                self.handover = None;
+            if !is_over {
+                return;
             }
-            return;
+            self.handover = None;
+            self.refresh_availability_at(Some(now));
+        }
+        if self.state == State::Leading && self.replica.as_ref().is_some_and(Replica::has_lost_its_offer) {
+            let timeout_ns = self.replica.as_ref().map_or(0, Replica::election_timeout_ns);
+            let until_ns = now.monotonic_ns + timeout_ns;
+            return self.begin_handover(Handover { to: None, until_ns, is_offered: false }, now, outputs);
         }
         let since_ns = self.no_room_since_ns.unwrap_or(now.monotonic_ns);
         let is_full = now.monotonic_ns.saturating_sub(since_ns) >= YIELD_AFTER_NS;

@@ -99,10 +99,11 @@ impl Shard {
         }
     }
 
-    /// A transaction is watched, queued and executed under one leadership: whoever is within one begins anew.
+    /// A transaction is watched, queued and executed under one leadership: whoever is within one begins anew. So does who
+    /// watches what is executed: nothing more is, here.
     fn close_transactions(&mut self, outputs: &mut Vec<Output>) {
         for session in self.engine.sessions.iter_mut() {
-            if session.transaction.is_some() || session.watched > 0 {
+            if session.transaction.is_some() || session.watched > 0 || session.is_monitor {
                 session.is_closing = true;
                 outputs.push(Output::Close(session.id));
             }

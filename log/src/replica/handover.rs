@@ -3,7 +3,8 @@
 //! Lives here: what a primary knows of the others, who may inherit, the offer, the log-only primary that hands on.
 //! Not here: when an operator's or a failing disk's hand-over begins (`ramkeep-shard`).
 //!
-//! Invariant: once leadership is offered there is no lease in this term any more, also when nobody takes it.
+//! Invariant: once leadership is offered there is no lease in this term any more, also when nobody takes it: the offer may
+//! arrive at any time later. It is void in the next term, which the primary may begin itself.
 
 use raft::StateRole;
 use raft::eraftpb::{Message as RaftMessage, MessageType};
@@ -132,6 +133,21 @@ impl Replica {
         self.promises.make(promise);
         self.raw.transfer_leader(to.0);
         true
+    }
+
+    /// Begins the next term as its primary, if a majority agrees: an offer of this one is void then, and there is a lease
+    /// again. It leads no more until it is elected; nothing should be under way.
+    pub fn renew_term(&mut self) {
+        if self.role() != Role::Primary || !self.members.is_voter(self.options.node) {
+            return;
+        }
+        let term = self.raw.raft.term;
+        self.raw.raft.become_follower(term, raft::INVALID_ID);
+        // The others need not wait until they miss a primary: this one knows that there is none.
+        let mut offer = RaftMessage::default();
+        offer.set_msg_type(MessageType::MsgTimeoutNow);
+        (offer.from, offer.to, offer.term) = (self.options.node.0, self.options.node.0, term);
+        self.step(offer);
     }
 
     /// Without data there is nothing to serve, and who is to leave has nothing to say: leadership goes on to another, at
