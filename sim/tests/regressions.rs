@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ramkeep_net::{Conn, Host, Link, World, WorldOptions, simulate, sleep};
 use ramkeep_sim::campaign::node::{Bugs, PORT, Place, name, serve};
-use ramkeep_sim::campaign::options::{Options, Purpose};
+use ramkeep_sim::campaign::options::{Options, Purpose, Shape};
 use ramkeep_sim::scene::{Trio, play};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -162,7 +162,8 @@ fn an_identity_whose_directory_was_not_synced_is_written_again() {
             for (index, node) in nodes.into_iter().enumerate() {
                 let place = Place::Member { index, members: Rc::clone(&members) };
                 world.start(node, |host| async move {
-                    let options = Options::draw(1, 1_000, Purpose::Cluster);
+                    let options =
+                        Options { shape: Shape::default(), ..Options::draw(1, 1_000, Purpose::Cluster) };
                     // It ends where its disk fails.
                     let _ = serve(host, &options, Bugs::default(), place, |_| {}).await;
                 });

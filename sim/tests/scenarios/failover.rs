@@ -1,7 +1,7 @@
 //! Who leads, and what becomes of what was acknowledged when that changes.
 
 use crate::{bugs, pause_ms};
-use ramkeep_sim::campaign::options::{Fault, FaultRate, Options, Purpose};
+use ramkeep_sim::campaign::options::{Fault, FaultRate, Options, Purpose, Shape};
 use ramkeep_sim::campaign::run::run;
 use ramkeep_sim::scene::{Trio, play};
 use ramkeep_sim::workload::Mix;
@@ -178,6 +178,7 @@ fn attack(seed: u64, mix: Mix, faults: &[Fault], interval_ms: u64) {
         clients: 8,
         clock_jump_ms_total_max: 0,
         clock_drift_ppm: 0,
+        shape: Shape::default(),
         ..drawn
     };
     let verdict = run(&options, bugs());
