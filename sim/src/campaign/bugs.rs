@@ -175,6 +175,7 @@ impl Found {
             Purpose::Survive => "one node",
             Purpose::Detect => "one node, damage",
             Purpose::Cluster => "three zones",
+            Purpose::Exceed => "three zones, two harmed",
         };
         let shown = |found: &Option<(u64, Symptom)>| match found {
             Some((seed, symptom)) => format!("{seed}: {symptom}"),

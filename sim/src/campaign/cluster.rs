@@ -36,7 +36,7 @@ use crate::random::{below, between};
 use crate::session::Book;
 use crate::workload::Workloads;
 use attack::Undo;
-use members::{Change, Loss};
+use members::{Change, Harm, Loss};
 
 pub fn run(options: &Options, bugs: Bugs) -> Verdict {
     let limit = Duration::from_millis(options.duration_ms + 600_000);
@@ -48,7 +48,7 @@ pub fn run(options: &Options, bugs: Bugs) -> Verdict {
     Verdict {
         report,
         complaints: outcome.complaints,
-        detected: None,
+        detected: outcome.detected,
         history: outcome.history,
         trace_hash: outcome.trace_hash,
         answered: outcome.answered,
@@ -63,6 +63,7 @@ struct Outcome {
     history: History,
     faults: BTreeMap<String, u64>,
     complaints: Vec<String>,
+    detected: Option<String>,
     trace_hash: u64,
     answered: u64,
     reached: BTreeMap<&'static str, u64>,
@@ -93,8 +94,13 @@ struct Run {
     primary: Option<usize>,
     /// Whose disk was lost and not made up for yet.
     lost: Option<Loss>,
-    /// A disk is to be lost.
-    is_loss_due: bool,
+    /// How a disk is to be harmed.
+    harm_due: Option<Harm>,
+    /// Two members are to be harmed at once, and were.
+    is_excess_due: bool,
+    is_exceeded: bool,
+    /// What damaged nodes said when they refused to start.
+    refusals: Rc<RefCell<Vec<String>>>,
     /// Since when that could have been, while it is due.
     settled_since_ns: Option<u64>,
     /// What an operator has asked for and is not done yet.
@@ -112,6 +118,15 @@ struct Run {
     /// Since when each node, deposed with changes under way, is no engine.
     deposed_ns: Vec<Option<u64>>,
     reached: BTreeMap<&'static str, u64>,
+}
+
+/// More was harmed than the promise covers: not to serve is right, with a reason or for want of a majority. Anything else
+/// that was complained of stays.
+fn detected_in(complaints: Vec<String>) -> (Vec<String>, Option<String>) {
+    const RIGHT: [&str; 4] = ["no primary serves", "do not catch up", "do not all vote", "refused to start"];
+    let (right, wrong): (Vec<String>, Vec<String>) =
+        complaints.into_iter().partition(|complaint| RIGHT.iter().any(|it| complaint.contains(it)));
+    (wrong, right.into_iter().next())
 }
 
 impl Run {
@@ -153,7 +168,10 @@ impl Run {
             undo: Vec::new(),
             primary: None,
             lost: None,
-            is_loss_due: false,
+            harm_due: None,
+            is_excess_due: false,
+            is_exceeded: false,
+            refusals: Rc::default(),
             settled_since_ns: None,
             change: None,
             // There is time for few of them.
@@ -187,15 +205,18 @@ impl Run {
         let points = self.world.points();
         self.nodes.iter().for_each(|node| self.world.kill(*node));
         let (shared, complaints) = (Rc::clone(&self.shared), Rc::clone(&self.complaints));
-        let reached = std::mem::take(&mut self.reached);
+        let (reached, is_exceeded) = (std::mem::take(&mut self.reached), self.is_exceeded);
         drop(self);
         sleep(Duration::from_millis(1)).await;
         let Ok(shared) = Rc::try_unwrap(shared) else { unreachable!("every client has ended") };
         let shared = shared.into_inner();
         let answered = shared.book.answered;
         let (history, faults) = shared.book.recorder.end();
-        let complaints = complaints.take();
-        Outcome { history, faults, complaints, trace_hash, answered, reached, points }
+        let (complaints, detected) = match is_exceeded {
+            true => detected_in(complaints.take()),
+            false => (complaints.take(), None),
+        };
+        Outcome { history, faults, complaints, detected, trace_hash, answered, reached, points }
     }
 
     fn complain(&self, text: impl Into<String>) {
@@ -275,11 +296,17 @@ impl Run {
         self.seen.borrow_mut()[index].state = None;
         let (options, bugs) = (Rc::clone(&self.options), self.bugs);
         let (seen, complaints) = (Rc::clone(&self.seen), Rc::clone(&self.complaints));
+        let is_harmed = self.is_exceeded || self.lost.is_some_and(|loss| loss.index == index);
+        let refusals = Rc::clone(&self.refusals);
         let place = Place::Member { index, members: Rc::clone(&self.addresses) };
         self.world.start(self.nodes[index], move |host| async move {
             let built = |node: &Rc<Node>| seen.borrow_mut()[index].node = Rc::downgrade(node);
-            if let Err(End::Damage(why)) = serve(host, &options, bugs, place, built).await {
-                complaints.borrow_mut().push(format!("{} refused to start: {why}", name(index)));
+            let Err(End::Damage(why)) = serve(host, &options, bugs, place, built).await else { return };
+            let told = format!("{} refused to start: {why}", name(index));
+            // Who is harmed may refuse, again and again.
+            let told_to = if is_harmed { refusals } else { complaints };
+            if !told_to.borrow().contains(&told) {
+                told_to.borrow_mut().push(told);
             }
         });
     }

@@ -11,8 +11,9 @@
 use std::time::Duration;
 
 use ramkeep_net::simdisk::SimDisk;
-use ramkeep_net::sleep;
+use ramkeep_net::{NodeId, World, sleep};
 use ramkeep_server::start::IDENTITY_FILE;
+use rand_chacha::ChaCha8Rng;
 
 use super::options::Fault;
 use super::run::Run;
@@ -34,37 +35,45 @@ pub(super) async fn strike(run: &mut Run, fault: Fault) {
 }
 
 async fn at_rest(run: &mut Run, fault: Fault) {
-    let Some((name, offset)) = draw_place(run) else { return };
-    run.world.record("damage", run.node, &[offset]);
-    run.world.with_disk(run.node, |disk| {
+    if !damage(&run.world, &mut run.rng, run.node, fault) {
+        return;
+    }
+    if chance(&mut run.rng, 500) {
+        run.restart(false, 50).await;
+    }
+}
+
+/// Damages what is at rest on the node's disk; false if there is nothing yet.
+pub(super) fn damage(world: &World, rng: &mut ChaCha8Rng, node: NodeId, fault: Fault) -> bool {
+    let Some((name, offset)) = draw_place(world, rng, node) else { return false };
+    world.record("damage", node, &[offset]);
+    world.with_disk(node, |disk| {
         let done = match fault {
             Fault::BitRot => disk.rot(&name, offset),
             _ => disk.make_unreadable(&name, offset),
         };
         done.expect("the place was drawn from the file");
     });
-    if chance(&mut run.rng, 500) {
-        run.restart(false, 50).await;
-    }
+    true
 }
 
 /// A byte that is used, of a file that is not about to be written, outside the last write.
-fn draw_place(run: &mut Run) -> Option<(String, u64)> {
-    let names = run.world.with_disk(run.node, |disk| disk.names());
+fn draw_place(world: &World, rng: &mut ChaCha8Rng, node: NodeId) -> Option<(String, u64)> {
+    let names = world.with_disk(node, |disk| disk.names());
     let segments: Vec<&String> = names.iter().filter(|name| name.starts_with("data/log-")).collect();
     let snapshots: Vec<&String> = names.iter().filter(|name| name.ends_with(".rdb")).collect();
-    let name = match below(&mut run.rng, 100) {
+    let name = match below(rng, 100) {
         0..5 => format!("data/{IDENTITY_FILE}"),
         5..20 => VOTE.to_string(),
-        20..70 if !snapshots.is_empty() => (*pick(&mut run.rng, &snapshots)).clone(),
+        20..70 if !snapshots.is_empty() => (*pick(rng, &snapshots)).clone(),
         _ if segments.is_empty() => return None,
-        _ => (*pick(&mut run.rng, &segments)).clone(),
+        _ => (*pick(rng, &segments)).clone(),
     };
-    let (used, last) = run.world.with_disk(run.node, |disk| (disk.used_bytes(&name), disk.finished(&name)));
+    let (used, last) = world.with_disk(node, |disk| (disk.used_bytes(&name), disk.finished(&name)));
     if used == 0 {
         return None;
     }
-    let offset = below(&mut run.rng, used);
+    let offset = below(rng, used);
     let is_last = name.starts_with("data/log-") && (last.offset..last.end).contains(&offset);
     (!is_last).then_some((name, offset))
 }

@@ -27,6 +27,16 @@ pub enum Purpose {
     Detect,
     /// Three nodes in three zones: everything acknowledged survives, and they serve again once all is healed.
     Cluster,
+    /// The same, until two of them are damaged or lose their disks at once, which is more than the promise covers: they
+    /// may serve no more, but never answer wrongly.
+    Exceed,
+}
+
+impl Purpose {
+    /// Whether it is about more than one node.
+    pub fn is_cluster(self) -> bool {
+        matches!(self, Purpose::Cluster | Purpose::Exceed)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +88,10 @@ pub enum Fault {
     FetchBroken,
     /// All that a member has on its disk is gone, and the node starts with an empty directory.
     DiskLost,
+    /// What a member has on its disk is damaged; where it does not notice, its disk is replaced.
+    DiskDamaged,
+    /// Two members at once lose their disks, or have them damaged.
+    TwoHarmed,
     /// An operator has a member replaced by a fourth node that waits for it; the one that left is emptied, and waits next.
     MembersChanged,
     /// A bit of what was acknowledged flips, at rest.
@@ -131,6 +145,7 @@ impl Fault {
         Fault::SplitVote,
         Fault::FetchBroken,
         Fault::MembersChanged,
+        Fault::DiskDamaged,
     ];
 
     pub const DETECTED: &[Fault] =
@@ -162,6 +177,8 @@ impl Fault {
             Fault::SplitVote => "split-vote",
             Fault::FetchBroken => "fetch-broken",
             Fault::MembersChanged => "members-changed",
+            Fault::DiskDamaged => "disk-damaged",
+            Fault::TwoHarmed => "two-harmed",
             Fault::BitRot => "bit-rot",
             Fault::ReadError => "read-error",
             Fault::LyingSync => "lying-sync",
@@ -285,6 +302,7 @@ const STREAM_DIGESTS: u64 = 8;
 const STREAM_LOG_THREAD: u64 = 9;
 const STREAM_READERS: u64 = 10;
 const STREAM_SHAPE: u64 = 11;
+const STREAM_QUARANTINES: u64 = 12;
 
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -302,9 +320,15 @@ impl Options {
         let has = |fault: Fault| faults.iter().any(|rate| rate.fault == fault);
         let jump_ms = *pick(clock, &[20, 500, 5_000, 3_600_000]);
         // The lease allows for clocks that differ by 2 %; a node alone has no lease that others could end.
-        let drift_ppm_max = if purpose == Purpose::Cluster { 10_000 } else { 100_000 };
+        let drift_ppm_max = if purpose.is_cluster() { 10_000 } else { 100_000 };
         let drift_ppm = between(clock, 0, 2 * drift_ppm_max) as i64 - drift_ppm_max as i64;
-        let is_cluster = purpose == Purpose::Cluster;
+        let is_cluster = purpose.is_cluster();
+        let quarantines_max = match purpose {
+            // Without, a damaged member waits for somebody to empty it.
+            Purpose::Exceed => *pick(&mut stream(seed, STREAM_QUARANTINES), &[0, 3]),
+            _ if has(Fault::DiskDamaged) => 3,
+            _ => 0,
+        };
         let snapshots = &mut stream(seed, STREAM_SNAPSHOTS);
         let snapshot_log_bytes = *pick(snapshots, &[0, 16 << 10, 128 << 10, 1 << 20]);
         let slowest_us = *pick(disk, &[200, 2_000, 20_000]);
@@ -363,7 +387,7 @@ impl Options {
                 },
             ),
             sector_bytes: *pick(disk, &[512, 4096]),
-            quarantines_max: 0,
+            quarantines_max,
             writes_beside_readers: *pick(
                 &mut stream(seed, STREAM_LOG_THREAD),
                 &[0, 0, 2, 8, WRITES_BESIDE_READERS],
@@ -380,7 +404,7 @@ impl Options {
         let drift_ns = self.mix.ttl_ms_max * self.clock_drift_ppm.unsigned_abs();
         let jumps_ms = self.clock_jump_ms_total_max + self.lone_jump_ms_total_max;
         let mut error_ns = jumps_ms * 1_000_000 + drift_ns;
-        if self.purpose == Purpose::Cluster {
+        if self.purpose.is_cluster() {
             // A new primary's clock may have gone another way since the start, and been moved the other way.
             let run_ms = self.duration_ms + CLUSTER_END_MS_MAX;
             error_ns = 2 * error_ns + 2 * run_ms * self.clock_drift_ppm.unsigned_abs();
@@ -405,7 +429,7 @@ fn draw_shape(rng: &mut ChaCha8Rng, has_spare: bool) -> Shape {
 /// a few of them together, or one very often, can show.
 fn draw_faults(rng: &mut ChaCha8Rng, purpose: Purpose) -> Vec<FaultRate> {
     let mut faults = Vec::new();
-    let is_cluster = purpose == Purpose::Cluster;
+    let is_cluster = purpose.is_cluster();
     for &fault in if is_cluster { Fault::CLUSTER } else { Fault::SURVIVED } {
         // An election takes a second: a cluster that is hit more often than that does nothing else.
         let interval_ms =
@@ -413,6 +437,11 @@ fn draw_faults(rng: &mut ChaCha8Rng, purpose: Purpose) -> Vec<FaultRate> {
         if chance(rng, 500) {
             faults.push(FaultRate { fault, interval_ms });
         }
+    }
+    if purpose == Purpose::Exceed {
+        // Whatever else takes a copy away would be told apart from it by nobody.
+        faults.retain(|it| ![Fault::DiskLost, Fault::DiskDamaged, Fault::MembersChanged].contains(&it.fault));
+        faults.push(FaultRate { fault: Fault::TwoHarmed, interval_ms: between(rng, 3_000, 6_000) });
     }
     if purpose == Purpose::Detect {
         // One kind of damage a run, so that a refusal can be told apart from another's.
@@ -453,6 +482,7 @@ impl fmt::Display for Options {
             Purpose::Survive => "survive",
             Purpose::Detect => "detect",
             Purpose::Cluster => "cluster",
+            Purpose::Exceed => "exceed",
         };
         write!(f, "seed={} purpose={purpose} duration_ms={}", self.seed, self.duration_ms)?;
         if let Some(index) = self.shape.log_only {

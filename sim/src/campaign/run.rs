@@ -65,7 +65,7 @@ impl Verdict {
 
 /// Plays the run that the options describe.
 pub fn run(options: &Options, bugs: Bugs) -> Verdict {
-    if options.purpose == Purpose::Cluster {
+    if options.purpose.is_cluster() {
         return super::cluster::run(options, bugs);
     }
     let world_options = WorldOptions { sector_bytes: 512, ..WorldOptions::default() };
@@ -335,7 +335,9 @@ impl Run {
             | Fault::LonePrimary
             | Fault::SplitVote
             | Fault::FetchBroken
-            | Fault::MembersChanged => unreachable!("faults of a cluster"),
+            | Fault::MembersChanged
+            | Fault::DiskDamaged
+            | Fault::TwoHarmed => unreachable!("faults of a cluster"),
             Fault::BitRot | Fault::ReadError | Fault::LyingSync | Fault::MisdirectedWrite => {
                 damage::strike(self, fault).await;
             }
@@ -399,7 +401,7 @@ impl Run {
                 let mut told = told.borrow_mut();
                 let failure = told.failure.clone();
                 match purpose {
-                    Purpose::Survive | Purpose::Cluster => told.complaints.push(why),
+                    Purpose::Survive | Purpose::Cluster | Purpose::Exceed => told.complaints.push(why),
                     // Not to serve is what is wanted, with a reason.
                     Purpose::Detect if failure.is_some() => told.refusal = failure,
                     Purpose::Detect if told.refusal.is_some() => {}
@@ -424,7 +426,7 @@ pub(super) fn draw_point(rng: &mut ChaCha8Rng, purpose: Purpose) -> (&'static st
 
 /// Every named place at which a process may be made to end.
 pub fn crash_points(purpose: Purpose) -> impl Iterator<Item = &'static str> {
-    let is_visited = move |name: &&str| purpose != Purpose::Cluster || !point::OF_A_NODE_ALONE.contains(name);
+    let is_visited = move |name: &&str| !purpose.is_cluster() || !point::OF_A_NODE_ALONE.contains(name);
     point::ALL.iter().copied().filter(is_visited).chain([WRITTEN_NOT_SYNCED])
 }
 

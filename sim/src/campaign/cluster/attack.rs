@@ -10,6 +10,7 @@ use std::time::Duration;
 use ramkeep_net::{NodeId, sleep};
 
 use super::Run;
+use super::members::Harm;
 use crate::campaign::options::{Fault, Purpose};
 use crate::campaign::run::draw_point;
 use crate::random::{below, between, chance};
@@ -64,7 +65,9 @@ impl Run {
             self.undo_due();
             self.leave_alone_if_calm().await;
             self.break_fetch_if_due();
-            self.lose_disk_if_due();
+            self.harm_if_due();
+            self.replace_damaged_if_due();
+            self.harm_two_if_due();
             self.replace_if_due().await;
             let now_ns = self.world.now_ns();
             for ((at_ns, fault), rate) in next.iter_mut().zip(&options.faults) {
@@ -188,7 +191,9 @@ impl Run {
             Fault::LonePrimary => self.is_lone_due = true,
             Fault::SplitVote => self.split_vote().await,
             Fault::FetchBroken => self.break_fetch(),
-            Fault::DiskLost => self.is_loss_due = true,
+            Fault::DiskLost => self.harm_due = Some(Harm::Lost),
+            Fault::DiskDamaged => self.harm_due = Some(Harm::Damaged),
+            Fault::TwoHarmed => self.is_excess_due = true,
             Fault::MembersChanged => self.is_change_due = true,
             Fault::ClockDrift | Fault::HalfPipeline | Fault::ClientTimeout | Fault::SlowDisk => {}
             Fault::RestartLoop

@@ -22,16 +22,29 @@ use ramkeep_net::{Link, NodeId, sleep, timeout};
 use super::Run;
 use super::aimed::{LOOK, LOOKS_MAX};
 use super::attack::Undo;
+use crate::campaign::damage::damage;
 use crate::campaign::node::{FOUNDERS, line, name};
+use crate::campaign::options::Fault;
 use crate::campaign::run::ask;
-use crate::random::{chance, pick};
+use crate::random::{between, chance, pick};
 
-/// A disk that was lost, until another incarnation of the node votes.
+/// What happens to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Harm {
+    /// All that was on it is gone.
+    Lost,
+    /// Some place of it does not hold what was written, or cannot be read.
+    Damaged,
+}
+
+/// A disk that was harmed, until another incarnation of the node votes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loss {
-    index: usize,
+    pub index: usize,
     /// Under which the node must not come back.
     id: MemberId,
+    /// A damage that nobody has noticed by then ends with the disk.
+    replaced_at_ns: Option<u64>,
 }
 
 /// A member that is to be replaced by the node that waits.
@@ -45,6 +58,8 @@ pub(super) struct Change {
 
 /// Founders, one that waits to take somebody's place, and one more replica.
 const NODES_MAX: usize = 5;
+/// A damaged disk that is not noticed is replaced after so long.
+const NOTICED_MS: (u64, u64) = (3_000, 12_000);
 /// An operator asks so many nodes in turn, and waits so long for each.
 const ASKED_MAX: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -57,12 +72,13 @@ const CHANGE_MS_MAX: u64 = 6_000;
 const LATE: Link = Link { latency_us: (20_000, 60_000), slow: 0.0, slow_us: (1, 1), reset: 0.0 };
 
 impl Run {
-    /// A disk that was to be lost is lost as soon as the promise allows it.
-    pub(super) fn lose_disk_if_due(&mut self) {
-        if !self.is_loss_due || self.lost.is_some() || self.change.is_some() {
+    /// A disk that was to be lost or damaged is, as soon as the promise allows it.
+    pub(super) fn harm_if_due(&mut self) {
+        let may_be = self.lost.is_none() && self.change.is_none();
+        let Some(harm) = self.harm_due.filter(|_| may_be) else {
             self.settled_since_ns = None;
             return;
-        }
+        };
         let Some(members) = self.settled() else {
             self.settled_since_ns = None;
             return;
@@ -73,12 +89,67 @@ impl Run {
         }
         let id = self.draw_voter(&members);
         let index = index_of(id).expect("every voter is a node of the run");
-        self.is_loss_due = false;
-        self.lost = Some(Loss { index, id });
+        self.harm_due = None;
+        self.harm(harm, index, id);
+    }
+
+    fn harm(&mut self, harm: Harm, index: usize, id: MemberId) {
+        self.lost = Some(Loss { index, id, replaced_at_ns: None });
         let loses_power = chance(&mut self.rng, 500);
-        self.end(index, loses_power);
-        self.empty(index);
-        self.reach("a disk was lost");
+        if harm == Harm::Lost {
+            self.end(index, loses_power);
+            self.empty(index);
+            return self.reach("a disk was lost");
+        }
+        for _ in 0..between(&mut self.rng, 1, 3) {
+            let fault = if chance(&mut self.rng, 700) { Fault::BitRot } else { Fault::ReadError };
+            damage(&self.world, &mut self.rng, self.nodes[index], fault);
+        }
+        let wait_ms = between(&mut self.rng, NOTICED_MS.0, NOTICED_MS.1);
+        let replaced_at_ns = Some(self.world.now_ns() + wait_ms * 1_000_000);
+        self.lost = Some(Loss { index, id, replaced_at_ns });
+        // It need not come to light at once.
+        if chance(&mut self.rng, 700) {
+            self.end(index, loses_power);
+        }
+        self.reach("a disk was damaged");
+    }
+
+    /// There is no time any more for a damage to be noticed later.
+    pub(super) fn replace_damaged_soon(&mut self) {
+        let soon_ns = self.world.now_ns() + NOTICED_MS.0 * 1_000_000;
+        if let Some(at_ns) = self.lost.as_mut().and_then(|loss| loss.replaced_at_ns.as_mut()) {
+            *at_ns = soon_ns.min(*at_ns);
+        }
+    }
+
+    pub(super) fn replace_damaged_if_due(&mut self) {
+        let now_ns = self.world.now_ns();
+        let is_due = |loss: &Loss| loss.replaced_at_ns.is_some_and(|at_ns| now_ns >= at_ns);
+        let Some(Loss { index, id, .. }) = self.lost.filter(is_due) else { return };
+        self.lost = Some(Loss { index, id, replaced_at_ns: None });
+        // Under another id it is being replaced already, and has everything to lose.
+        if self.with_replica(index, Replica::node).is_none_or(|now| now == id) {
+            self.end(index, true);
+            self.empty(index);
+            self.reach("a damaged disk was replaced");
+        }
+    }
+
+    /// Two at once: more than the promise covers.
+    pub(super) fn harm_two_if_due(&mut self) {
+        let is_due = self.is_excess_due && !self.is_exceeded;
+        let Some(members) = is_due.then(|| self.membership()).flatten() else { return };
+        self.is_exceeded = true;
+        let first = self.draw_voter(&members);
+        let others: Vec<MemberId> = members.voters().into_iter().filter(|id| *id != first).collect();
+        for id in [first, *pick(&mut self.rng, &others)] {
+            let index = index_of(id).expect("every voter is a node of the run");
+            let harm = if chance(&mut self.rng, 300) { Harm::Lost } else { Harm::Damaged };
+            self.harm(harm, index, id);
+        }
+        self.lost = None;
+        self.reach("two members were harmed at once");
     }
 
     fn draw_voter(&mut self, members: &Membership) -> MemberId {
@@ -221,9 +292,12 @@ impl Run {
             let mut voters = settled.iter().flat_map(Membership::voters);
             voters.any(|id| index_of(id) == Some(index) && id != but)
         };
-        if self.lost.is_some_and(|loss| votes(loss.index, loss.id)) {
+        if let Some(loss) = self.lost.filter(|loss| votes(loss.index, loss.id)) {
             self.lost = None;
-            self.reach("lost its disk, and votes again");
+            self.reach(match loss.replaced_at_ns {
+                Some(_) => "noticed that it was damaged, and votes again",
+                None => "lost its disk, and votes again",
+            });
         }
         let Some(Change { old, new, until_ns }) = self.change else { return };
         let is_done = votes(new, MemberId(0)) && !votes(old, MemberId(0));

@@ -25,6 +25,7 @@ impl Run {
             self.all().for_each(|other| self.world.set_link(self.nodes[index], self.nodes[other], None));
         }
         self.undo.clear();
+        self.replace_damaged_soon();
         for index in self.all() {
             self.world.resume(self.nodes[index]);
             self.world.disarm(self.nodes[index]);
@@ -56,6 +57,7 @@ impl Run {
         let deadline_ns = self.world.now_ns() + EQUAL_MS_MAX * 1_000_000;
         loop {
             self.look();
+            self.replace_damaged_if_due();
             self.all().for_each(|index| self.start_node(index));
             let replicas = self.replicas();
             let told: Vec<_> =
@@ -64,8 +66,8 @@ impl Run {
             if is_equal && self.lost.is_none() && self.settled().is_some() {
                 return;
             }
-            let at_one_place =
-                told.iter().flatten().all(|(applied, _)| Some(*applied) == told[0].map(|it| it.0));
+            let position = |it: &Option<(u64, u128)>| it.map(|(applied, _)| applied);
+            let at_one_place = told.iter().all(|it| it.is_some() && position(it) == position(&told[0]));
             if self.world.now_ns() > deadline_ns {
                 let what = match (is_equal, at_one_place) {
                     (true, _) => "do not all vote again",
@@ -73,7 +75,8 @@ impl Run {
                     (false, false) => "do not catch up",
                 };
                 let states: Vec<_> = self.seen.borrow().iter().map(|seen| state_of(&seen.node)).collect();
-                self.complain(format!("the replicas {what}: {told:?}, {states:?}"));
+                let refusals = self.refusals.borrow().clone();
+                self.complain(format!("the replicas {what}: {told:?}, {states:?}, {refusals:?}"));
                 return;
             }
             sleep(Duration::from_millis(20)).await;
