@@ -101,7 +101,7 @@ impl Run {
             self.empty(index);
             return self.reach("a disk was lost");
         }
-        for _ in 0..between(&mut self.rng, 1, 3) {
+        for _ in 0..between(&mut self.rng, 1, 12) {
             let fault = if chance(&mut self.rng, 700) { Fault::BitRot } else { Fault::ReadError };
             damage(&self.world, &mut self.rng, self.nodes[index], fault);
         }
