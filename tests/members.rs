@@ -198,6 +198,26 @@ fn members_are_added_replaced_and_removed_under_load_and_nothing_acknowledged_is
     }
 }
 
+#[test]
+fn a_node_is_taken_in_only_as_what_it_is_configured_to_be() {
+    let cluster = Cluster::start();
+    let e = Extra::start(&cluster, "e", "c");
+    for (verb, zone, role) in [(&["add"][..], "zz", "engine"), (&["replace", "c"], "c", "log")] {
+        let mut line = e.line();
+        (line[1], line[2]) = (zone.into(), role.into());
+        let words: Vec<&str> = verb.iter().copied().chain(line.iter().map(String::as_str)).collect();
+        cluster.wait("the node waits, and is asked", || {
+            let (is_done, text) = member(&cluster, &words);
+            assert!(!is_done, "{words:?}: {text}");
+            text.contains(&format!("of zone '{zone}' and role '{role}'"))
+                && text.contains("its own configuration says zone 'c' and role 'engine'")
+        });
+    }
+    let listed = members(&cluster);
+    assert_eq!(listed["members"].as_array().map(Vec::len), Some(3), "nothing has changed: {listed}");
+    assert!(come(&cluster, &["replace", "c"], &e).contains("e votes for zone c"));
+}
+
 /// Writes so many keys through a node that serves; all are acknowledged.
 fn write_some(cluster: &Cluster, name: &str, count: usize) -> Vec<String> {
     cluster.wait("somebody serves", || cluster.primary().is_some());

@@ -34,6 +34,18 @@ pub(crate) fn configured(member: &LogMember) -> Member {
     }
 }
 
+/// What is to be said of a node that is configured for another zone than the log says it is in. The log may describe
+/// nobody, where the node was never one of several.
+pub(crate) fn other_zone(own: &Member, known: &LogMember) -> Option<String> {
+    (!known.zone.is_empty() && known.zone != own.zone).then(|| {
+        format!(
+            "the configuration puts this node in zone '{}', the cluster's log in zone '{}': the log counts, and only a \
+             replacement of the node changes it",
+            own.zone, known.zone
+        )
+    })
+}
+
 /// All nodes, `me` among them if the configuration names it. Those with a route are reached by it from here.
 pub(crate) fn entries(
     configuration: &[Member],
@@ -74,6 +86,15 @@ mod tests {
             peer_address: format!("127.0.0.1:{port}"),
             client_address: format!("127.0.0.1:{}", port + 1),
         }
+    }
+
+    #[test]
+    fn a_node_in_another_zone_than_the_log_says_is_told_so() {
+        let own = line("a", 1);
+        let known = |zone: &str| LogMember { zone: zone.into(), ..LogMember::default() };
+        assert_eq!((other_zone(&own, &known("a")), other_zone(&own, &known(""))), (None, None));
+        let warning = other_zone(&own, &known("b")).expect("another zone");
+        assert!(warning.contains("zone 'a', the cluster's log in zone 'b'"), "{warning}");
     }
 
     fn member(name: &str, incarnation: u32, port: u16) -> LogMember {

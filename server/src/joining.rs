@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::peers::Peers;
 use crate::roster::{Founder, ROSTER_FILE, Roster, own};
 use crate::start::IDENTITY_FILE;
-use ramkeep_engine::config::{Settings, node_number, read_member};
+use ramkeep_engine::config::{Member, Settings, node_number, read_member};
 use ramkeep_log::{HardState, Identity, Layout, Newcomer, NodeId, Replica, Uuid};
 use ramkeep_net::peer::Remote;
 use ramkeep_net::{Clock, Disk};
@@ -32,7 +32,7 @@ use std::time::Duration;
 pub const QUESTION: u8 = 4;
 /// The same, asked for another node: its directory (16), then its line.
 pub const FORWARDED: u8 = 5;
-/// Whether a node asks to become a member. The answer is one byte, 1 or 0.
+/// Whether a node asks to become a member. The answer is one byte, 1 or 0; behind a 1 the node's own `member` line.
 pub const WAITING: u8 = 8;
 /// Between two rounds of asking.
 const ROUND: Duration = Duration::from_millis(250);
@@ -95,6 +95,22 @@ fn decide(node: &Rc<Node>, newcomer: &Newcomer) -> Vec<u8> {
         }
         Err(refused) => not_yet(&refused.to_string()),
     }
+}
+
+/// Says whether this node waits to become a member, and as what it is configured.
+pub(crate) fn answer_waiting(node: &Node, peers: &Peers) -> Vec<u8> {
+    let shard = node.shard.borrow();
+    match own(shard.engine.config.settings()) {
+        Some(own) if peers.is_applying() => [&[1], own.to_string().as_bytes()].concat(),
+        _ => vec![0],
+    }
+}
+
+/// What such an answer says: none, that the node does not wait; else as what it is configured, if that makes sense.
+pub(crate) fn waiting(answer: &[u8]) -> Option<Result<Member, String>> {
+    let line = answer.strip_prefix(&[1])?;
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    Some(read_member(&words))
 }
 
 /// Asks until a node with an empty directory is a member. Gives its id, and the roster that it takes part with.

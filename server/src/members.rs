@@ -176,7 +176,7 @@ fn members(node: &Node) -> Result<Membership, String> {
     shard.replica().map(|replica| replica.members().clone()).ok_or_else(|| "this node is starting".to_owned())
 }
 
-/// The node as it is where the operator says: it must run and wait.
+/// The node as it is where the operator says: it must run and wait, configured as what it is to become.
 async fn introduced(peers: &Peers, member: &Member) -> Result<LogMember, String> {
     let (name, address) = (&member.name, &member.peer_address);
     let asked = peers.ask_within(NEWCOMER_TIME_MAX, member, joining::WAITING, &[]).await;
@@ -186,14 +186,33 @@ async fn introduced(peers: &Peers, member: &Member) -> Result<LogMember, String>
              with 'join-cluster yes'): it waits there"
         )
     })?;
-    if answer.body != [1] {
+    let Some(waiting) = joining::waiting(&answer.body) else {
         return Err(format!(
             "node '{name}' runs and holds data: it does not wait to become a member. Stop it, and start it with an \
              empty directory"
         ));
-    }
+    };
+    let own =
+        waiting.map_err(|why| format!("node '{name}' does not say what it is configured to be: {why}"))?;
+    check_same(member, &own)?;
     let node = NodeId::of(member.number(), 0);
     Ok(LogMember { node, directory: answer.directory, ..described(member) })
+}
+
+/// A node of another zone than it believes would be a second voter there; one of another role could not do its part.
+fn check_same(wanted: &Member, own: &Member) -> Result<(), String> {
+    if (&wanted.zone, wanted.role) == (&own.zone, own.role) {
+        return Ok(());
+    }
+    Err(format!(
+        "node '{}' would be of zone '{}' and role '{}', and its own configuration says zone '{}' and role '{}': they \
+         must be the same",
+        wanted.name,
+        wanted.zone,
+        wanted.role.word(),
+        own.zone,
+        own.role.word(),
+    ))
 }
 
 /// Has the replica begin a change. A member that has only just ended still counts as alive for a moment.
@@ -309,6 +328,27 @@ fn told(member: &LogMember, replica: &Replica, peers: &Peers) -> MemberStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_becomes_no_other_than_it_is_configured_to_be() {
+        let member = |line: &str| {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            read_member(&words).expect("a line")
+        };
+        let own = member("d a engine 127.0.0.1:1 127.0.0.1:2");
+        assert_eq!(
+            check_same(&member("d a engine 10.0.0.1:7 10.0.0.1:8"), &own),
+            Ok(()),
+            "reached elsewhere"
+        );
+        for (line, part) in [
+            ("d zz engine 127.0.0.1:1 127.0.0.1:2", "zone 'zz' and role 'engine', and its own"),
+            ("d a log 127.0.0.1:1 127.0.0.1:2", "zone 'a' and role 'log', and its own"),
+        ] {
+            let why = check_same(&member(line), &own).expect_err(line);
+            assert!(why.contains(part) && why.contains("says zone 'a' and role 'engine'"), "{why}");
+        }
+    }
 
     #[test]
     fn a_wish_goes_to_the_primary_and_reads_back() {

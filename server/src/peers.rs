@@ -732,7 +732,7 @@ async fn answer(node: &Rc<Node>, peers: &Rc<Peers>, session: &Session) -> io::Re
             },
             joining::QUESTION => joining::answer(node, peers, session.remote(), &frame.body).await,
             joining::FORWARDED => joining::answer_forwarded(node, &frame.body),
-            joining::WAITING => vec![u8::from(peers.is_applying())],
+            joining::WAITING => joining::answer_waiting(node, peers),
             members::CHANGE => members::change_asked(node, &frame.body).await,
             members::LIST => members::list_asked(node),
             status::QUESTION => status::own_json(node),

@@ -423,7 +423,19 @@ pub async fn recover(node: &Rc<Node>, directory: &Directory, mutants: Mutants) -
     while !is_part_of_shard(node) && !node.is_fenced.get() {
         ramkeep_net::sleep(LEADING_STEP).await;
     }
+    warn_of_another_zone(node);
     Ok(report)
+}
+
+/// Who the members are stands in the log; a configuration that says something else of this node is believed in nothing.
+fn warn_of_another_zone(node: &Node) {
+    let shard = node.shard.borrow();
+    let known = shard.replica().and_then(|replica| replica.members().get(replica.node()));
+    if let (Some(own), Some(known)) = (roster::own(shard.engine.config.settings()), known)
+        && let Some(warning) = book::other_zone(own, known)
+    {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Lets a replica take part over what was read.
