@@ -216,6 +216,11 @@ fn a_node_is_taken_in_only_as_what_it_is_configured_to_be() {
     let listed = members(&cluster);
     assert_eq!(listed["members"].as_array().map(Vec::len), Some(3), "nothing has changed: {listed}");
     assert!(come(&cluster, &["replace", "c"], &e).contains("e votes for zone c"));
+    // Four member lines in its configuration, three voters in the cluster.
+    cluster.wait("its banner counts those who vote", || {
+        let printed = fs::read_to_string(cluster.data("e").with_extension("log")).expect("its log");
+        printed.contains("every OK is on disk (fsync) in 2 of 3 zones")
+    });
 }
 
 /// Writes so many keys through a node that serves; all are acknowledged.

@@ -31,6 +31,7 @@ pub struct Facts {
 pub struct ClusterFacts {
     pub node: String,
     pub zone: String,
+    /// Those that vote, as the log says: one voter in each.
     pub zones: usize,
     pub peer_address: String,
 }

@@ -377,6 +377,11 @@ impl Node {
         }
     }
 
+    /// How many nodes vote, as far as the log here says; none without a replica.
+    pub fn voters(&self) -> Option<usize> {
+        self.shard.borrow().replica().map(|replica| replica.members().voters().len())
+    }
+
     /// The primary tells every node who the members are.
     fn tell_all_members(&self) {
         let shard = self.shard.borrow();

@@ -178,12 +178,7 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
     host.raise_open_files(u64::from(settings.clients_max) + OTHER_FILES);
     let listeners = listeners::open(&host, &settings.bind, settings.port, settings.tcp_backlog)?;
     let asks_password = settings.requirepass.is_some();
-    let cluster = ramkeep_server::roster::own(settings).map(|member| banner::ClusterFacts {
-        node: member.name.clone(),
-        zone: member.zone.clone(),
-        zones: settings.members.len(),
-        peer_address: member.peer_address.clone(),
-    });
+    let (own, configured) = (ramkeep_server::roster::own(settings).cloned(), settings.members.len());
     let directory_name = String::from_utf8_lossy(&settings.dir).into_owned();
     let exposure = assembled.exposure;
     let options = start::Options {
@@ -216,6 +211,12 @@ async fn serve(host: Host, assembled: Assembled) -> Result<(), String> {
         return end_early(&node).await;
     };
     tell_report(&started.map_err(|error| error.to_string())?);
+    let cluster = own.map(|own| banner::ClusterFacts {
+        node: own.name,
+        zone: own.zone,
+        zones: node.voters().unwrap_or(configured),
+        peer_address: own.peer_address,
+    });
     let shown = banner::Facts {
         version: VERSION,
         process_id,
