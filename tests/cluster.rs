@@ -299,6 +299,48 @@ fn a_zone_that_stands_still_keeps_nobody_from_being_healed_or_asked() {
 }
 
 #[test]
+fn a_zone_is_healed_by_its_name_and_those_that_are_not_there_are_named() {
+    let cluster = Cluster::start();
+    let connected = |zone: usize, other: &str| {
+        cluster.status(zone).is_some_and(|(_, status)| {
+            let nodes = status["nodes"].as_array().expect("nodes");
+            let own = nodes.iter().find(|node| node["node"] == status["asked"]).expect("its own");
+            own["connected_to"].as_array().expect("names").iter().any(|name| name == other)
+        })
+    };
+    cluster.dev(&["partition", "b"]);
+    cluster.dev(&["partition", "c"]);
+    cluster.dev(&["heal", "b"]);
+    cluster.wait("a and b meet again", || connected(0, "b") && connected(1, "a"));
+    assert!(!connected(2, "a") && !connected(2, "b"), "c is cut off still");
+    cluster.dev(&["kill", "b"]);
+    for (words, part) in [
+        (&["dev", "heal"][..], "zone b does not run; all others are healed"),
+        (&["dev", "heal", "b"], "zone b does not run"),
+        (&["dev", "heal", "x"], "there is no zone 'x'; there are a, b, c"),
+    ] {
+        let output = cluster.run(words);
+        let told = printed(&output);
+        assert!(output.status.code() == Some(1) && told.contains(part), "{words:?}: {told}");
+    }
+    cluster.wait("a and c meet again", || connected(0, "c") && connected(2, "a"));
+}
+
+#[test]
+fn where_no_cluster_is_nothing_is_healed_or_stopped() {
+    let folder = fresh_folder();
+    for word in ["heal", "stop", "status"] {
+        let output = Command::new(Program::under_test().path)
+            .args(["dev", word, "--dir"])
+            .arg(&folder)
+            .output()
+            .expect("the program starts");
+        let told = printed(&output);
+        assert!(output.status.code() == Some(1) && told.contains("there is no cluster in"), "{word}: {told}");
+    }
+}
+
+#[test]
 fn a_cluster_whose_port_is_taken_leaves_nothing_behind() {
     let port = free_ports();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).expect("it was free");

@@ -53,7 +53,11 @@ pub async fn run(host: &Host, arguments: &DevArguments) -> Result<Outcome, Strin
             dev.call(zone, "CUT").await?;
             Ok(format!("zone {zone}: cut off from the others\n"))
         }
-        DevAction::Heal => dev.heal().await,
+        DevAction::Heal(Some(zone)) => {
+            dev.call(zone, "HEAL").await?;
+            Ok(format!("zone {zone}: reaches all others again that are not cut off themselves\n"))
+        }
+        DevAction::Heal(None) => dev.heal().await,
         DevAction::Status => {
             let status = dev.status().await?;
             return Ok(Outcome { text: table(&status), exit_code: u8::from(!status.has_quorum) });
@@ -203,11 +207,17 @@ impl Dev<'_> {
         texts.filter_map(|text| node_of(&String::from_utf8_lossy(&text))).collect()
     }
 
-    fn port_of(&self, zone: &str) -> Result<u16, String> {
+    /// The same, of a cluster that there must be.
+    fn existing(&self) -> Result<Vec<(String, u16)>, String> {
         let nodes = self.nodes();
-        if nodes.is_empty() {
-            return Err(format!("there is no cluster in {}: `ramkeep dev` makes one", self.shown));
+        match nodes.is_empty() {
+            true => Err(format!("there is no cluster in {}: `ramkeep dev` makes one", self.shown)),
+            false => Ok(nodes),
         }
+    }
+
+    fn port_of(&self, zone: &str) -> Result<u16, String> {
+        let nodes = self.existing()?;
         let found = nodes.iter().find(|(name, _)| name == zone).map(|(_, port)| *port);
         found.ok_or_else(|| {
             let names: Vec<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
@@ -276,16 +286,22 @@ impl Dev<'_> {
 
     async fn call(&self, zone: &str, word: &'static str) -> Result<(), String> {
         let port = self.port_of(zone)?;
+        if self.process_of(zone).is_none() {
+            return Err(format!("zone {zone} does not run"));
+        }
         tell(self.host.clone(), port, word).await.map_err(|error| format!("zone {zone}: {error}"))
     }
 
     /// All nodes are asked at once, so that one that stands still keeps none of the others cut off.
     async fn heal(&self) -> Result<String, String> {
-        let running = self.nodes().into_iter().filter(|(name, _)| self.process_of(name).is_some());
+        let (running, down): (Vec<_>, Vec<_>) =
+            self.existing()?.into_iter().partition(|(name, _)| self.process_of(name).is_some());
         let asked: Vec<_> = running
+            .into_iter()
             .map(|(name, port)| (name, ramkeep_net::spawn(tell(self.host.clone(), port, "HEAL"))))
             .collect();
-        let mut failed = Vec::new();
+        let mut failed: Vec<String> =
+            down.into_iter().map(|(name, _)| format!("zone {name} does not run")).collect();
         for (name, asking) in asked {
             let outcome = asking.await.map_err(|error| error.to_string());
             if let Err(why) = outcome.and_then(|told| told.map_err(|error| error.to_string())) {
@@ -300,10 +316,7 @@ impl Dev<'_> {
 
     /// As a node sees it that has a quorum, whichever answers first; else as the first that answers at all.
     async fn status(&self) -> Result<ClusterStatus, String> {
-        let nodes = self.nodes();
-        if nodes.is_empty() {
-            return Err(format!("there is no cluster in {}: `ramkeep dev` makes one", self.shown));
-        }
+        let nodes = self.existing()?;
         let (sender, mut answers) = ramkeep_net::mpsc::unbounded_channel();
         for (_, port) in nodes {
             let (host, sender) = (self.host.clone(), sender.clone());
@@ -358,7 +371,7 @@ impl Dev<'_> {
     }
 
     async fn stop(&self) -> Result<String, String> {
-        let names = self.nodes().into_iter().map(|(name, _)| name);
+        let names = self.existing()?.into_iter().map(|(name, _)| name);
         let running: Vec<(String, u32)> =
             names.filter_map(|name| self.process_of(&name).map(|process| (name, process))).collect();
         for (name, _) in &running {

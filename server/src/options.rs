@@ -239,8 +239,8 @@ enum DevCommand {
     Resume { zone: String },
     /// Cut a zone off from the others
     Partition { zone: String },
-    /// Take all partitions back
-    Heal,
+    /// Take a zone's partition back, or all of them
+    Heal { zone: Option<String> },
     /// Show all nodes
     Status,
     /// Stop all nodes; the data stay
@@ -261,7 +261,7 @@ impl DevOptions {
             Some(DevCommand::Pause { zone }) => DevAction::Pause(zone),
             Some(DevCommand::Resume { zone }) => DevAction::Resume(zone),
             Some(DevCommand::Partition { zone }) => DevAction::Partition(zone),
-            Some(DevCommand::Heal) => DevAction::Heal,
+            Some(DevCommand::Heal { zone }) => DevAction::Heal(zone),
             Some(DevCommand::Status) => DevAction::Status,
             Some(DevCommand::Stop) => DevAction::Stop,
         };
@@ -619,7 +619,8 @@ mod tests {
         );
         assert_eq!(action("dev --dir d kill a"), ("d".into(), DevAction::Kill("a".into())));
         assert_eq!(action("dev partition b --dir d"), ("d".into(), DevAction::Partition("b".into())));
-        assert_eq!(action("dev heal"), (DEFAULT_DIRECTORY.into(), DevAction::Heal));
+        assert_eq!(action("dev heal"), (DEFAULT_DIRECTORY.into(), DevAction::Heal(None)));
+        assert_eq!(action("dev heal b"), (DEFAULT_DIRECTORY.into(), DevAction::Heal(Some("b".into()))));
         assert!(parsed("dev kil a").expect_err("no such word").contains("kill"));
     }
 

@@ -28,8 +28,8 @@ pub enum DevAction {
     Resume(String),
     /// The zone exchanges nothing with the others.
     Partition(String),
-    /// Takes the partitions back.
-    Heal,
+    /// Takes the partition of a zone back; of all zones without a name.
+    Heal(Option<String>),
     Status,
     /// Stop all nodes in order; the data stay.
     Stop,
