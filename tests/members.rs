@@ -221,6 +221,11 @@ fn a_node_is_taken_in_only_as_what_it_is_configured_to_be() {
         let printed = fs::read_to_string(cluster.data("e").with_extension("log")).expect("its log");
         printed.contains("every OK is on disk (fsync) in 2 of 3 zones")
     });
+    cluster.dev(&["kill", "c"]);
+    let output = cluster.run(&["dev", "start", "c"]);
+    let told = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("zone c was replaced or removed, and serves nothing"), "{told}");
 }
 
 /// Writes so many keys through a node that serves; all are acknowledged.

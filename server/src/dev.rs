@@ -26,8 +26,10 @@ use std::time::Duration;
 /// A started cluster serves within this time, replay of its logs included.
 const READY_STEPS_MAX: usize = 600;
 const STEP: Duration = Duration::from_millis(100);
-/// A node that is started follows a primary within this time, where the others can have one.
-const FOLLOW_STEPS_MAX: usize = 100;
+/// A node that is started follows a primary within this time, where the others can have one; and where there is
+/// hardly one, it has learnt within the shorter time what became of it.
+const FOLLOW_TIME_MAX: Duration = Duration::from_secs(10);
+const LONELY_TIME_MAX: Duration = Duration::from_secs(2);
 const STOP_STEPS_MAX: usize = 150;
 /// A node that runs answers within this; it asks silent ones for two seconds itself.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
@@ -143,8 +145,8 @@ impl Dev<'_> {
         self.stop().await
     }
 
-    /// Starts a node that does not run. Without a majority of running nodes nobody can serve, so nothing is waited for
-    /// then but that it answers.
+    /// Starts a node that does not run, and waits until it follows a primary. Without a majority of running nodes there
+    /// hardly is one, so that is not waited for long.
     async fn start_one(&self, zone: &str) -> Result<String, String> {
         let port = self.port_of(zone)?;
         if self.process_of(zone).is_some() {
@@ -154,13 +156,57 @@ impl Dev<'_> {
         self.wait_for_answer(zone, port).await?;
         let nodes = self.nodes();
         let running = nodes.iter().filter(|(name, _)| self.process_of(name).is_some()).count();
-        if running <= nodes.len() / 2 {
-            return Ok(format!("zone {zone} runs; no quorum yet: {running} of {} nodes run\n", nodes.len()));
+        let is_minority = running <= nodes.len() / 2;
+        let patience = if is_minority { LONELY_TIME_MAX } else { FOLLOW_TIME_MAX };
+        let until_ns = self.host.clock().monotonic_ns() + patience.as_nanos() as u64;
+        loop {
+            self.check_running()?;
+            let seen = self.status().await;
+            if let Ok(status) = &seen
+                && status.nodes.iter().any(|node| node.node == zone && follows(node))
+            {
+                return Ok(table(status));
+            }
+            if self.host.clock().monotonic_ns() < until_ns {
+                ramkeep_net::sleep(STEP).await;
+                continue;
+            }
+            let state = self.state_of(port).await;
+            return match seen {
+                // One that comes back with old data is called that as well, until the others have taken it in again.
+                _ if state == "removed" => Err(format!(
+                    "zone {zone} was replaced or removed, and serves nothing; {}",
+                    self.said(zone)
+                )),
+                Ok(status) if status.has_quorum => Err(format!(
+                    "zone {zone} runs and does not follow a primary, although there is a quorum: it is '{state}'; {}",
+                    self.said(zone)
+                )),
+                _ if is_minority => {
+                    Ok(format!("zone {zone} runs; no quorum yet: {running} of {} nodes run\n", nodes.len()))
+                }
+                _ => Ok(format!("zone {zone} runs; no quorum yet\n")),
+            };
         }
-        let is_there = |node: &&NodeStatus| node.node == zone && node.primary.is_some();
-        let follows = |status: &ClusterStatus| status.nodes.iter().any(|node| is_there(&node));
-        let waited = self.wait(FOLLOW_STEPS_MAX, follows).await;
-        Ok(waited.map_or_else(|_| format!("zone {zone} runs; no quorum yet\n"), |status| table(&status)))
+    }
+
+    /// What the node says that it is; one that reads its data says nothing yet.
+    async fn state_of(&self, port: u16) -> String {
+        let answer = ramkeep_net::timeout(ANSWER_TIME_MAX, ask(self.host, &target(port))).await;
+        let own = answer.ok().and_then(Result::ok).and_then(|status| {
+            status.nodes.into_iter().find(|node| node.node == status.asked).map(|node| node.state)
+        });
+        own.unwrap_or_else(|| "starting".to_owned())
+    }
+
+    /// The last line that the node has printed, and where the others are.
+    fn said(&self, name: &str) -> String {
+        format!("it said last: {}\nsee {}/{name}.log", self.last_line(name), self.shown)
+    }
+
+    fn last_line(&self, name: &str) -> String {
+        let log = self.host.read_file(&self.path(&format!("{name}.log"))).unwrap_or_default();
+        String::from_utf8_lossy(&log).trim_end().lines().last().unwrap_or("").to_owned()
     }
 
     /// A refusal is an answer as well: the node may be reading its data.
@@ -342,9 +388,7 @@ impl Dev<'_> {
     fn check_running(&self) -> Result<(), String> {
         for (name, _) in &*self.started.borrow() {
             if self.process_of(name).is_none() {
-                let log = self.host.read_file(&self.path(&format!("{name}.log"))).unwrap_or_default();
-                let last = String::from_utf8_lossy(&log).trim_end().lines().last().unwrap_or("").to_owned();
-                return Err(format!("zone {name} ended: {last}"));
+                return Err(format!("zone {name} ended: {}", self.last_line(name)));
             }
         }
         Ok(())
@@ -387,6 +431,11 @@ impl Dev<'_> {
         }
         Err("some nodes do not stop; `ramkeep dev kill ZONE` ends them".into())
     }
+}
+
+/// A node that was removed may know a primary for a moment.
+fn follows(node: &NodeStatus) -> bool {
+    node.primary.is_some() && node.state != "removed"
 }
 
 /// Tells a node a word that it only confirms.
