@@ -68,16 +68,14 @@ impl Plan {
         if self.port == 0 {
             return Err("--port 0: the nodes need ports that stay the same".into());
         }
-        let peer_distance = if self.port > 50_000 { 100 } else { 10_000 };
         let mut nodes = Vec::new();
         for index in 0..self.nodes {
             let offset = index as u16;
             let name = char::from(b'a' + index as u8).to_string();
-            let port = self.port.checked_add(offset);
-            let peer_port = port.and_then(|port| port.checked_add(peer_distance));
-            let (Some(port), Some(peer_port)) = (port, peer_port) else {
+            let Some(port) = self.port.checked_add(offset) else {
                 return Err(format!("--port {}: the ports behind it do not exist", self.port));
             };
+            let peer_port = peer_port(port);
             let role = if self.log_only_zone.as_ref() == Some(&name) { "log" } else { "engine" };
             nodes.push(DevNode { name, role, port, peer_port });
         }
@@ -87,6 +85,18 @@ impl Plan {
             }
             _ => Ok(nodes),
         }
+    }
+}
+
+/// From here on Linux gives ports out by itself: one of those would now and then be taken when a node starts.
+const GIVEN_OUT_FIRST: u16 = 32_768;
+const PEER_DISTANCE: u16 = 10_000;
+
+/// The port for other nodes: ten thousand above that for clients, or a multiple of that below it.
+fn peer_port(port: u16) -> u16 {
+    match port.checked_sub(GIVEN_OUT_FIRST - PEER_DISTANCE) {
+        None => port + PEER_DISTANCE,
+        Some(beyond) => GIVEN_OUT_FIRST - 2 * PEER_DISTANCE + beyond % PEER_DISTANCE,
     }
 }
 
@@ -173,6 +183,22 @@ mod tests {
             (plan(3, 6379, Some("x")), "no such zone"),
         ] {
             assert!(bad.nodes().expect_err(part).contains(part));
+        }
+    }
+
+    #[test]
+    fn ports_for_other_nodes_are_none_that_the_system_gives_out_and_none_for_clients() {
+        for (port, expected) in [(6379, 16_379), (22_767, 32_767), (22_768, 12_768), (26_001, 16_001)] {
+            assert_eq!(peer_port(port), expected);
+        }
+        for port in 1..=u16::MAX - NODES_MAX as u16 {
+            let nodes = plan(NODES_MAX, port, None).nodes().expect("a plan");
+            let mut ports: Vec<u16> = nodes.iter().map(|node| node.peer_port).collect();
+            assert!(ports.iter().all(|port| *port < GIVEN_OUT_FIRST), "{port}: {ports:?}");
+            ports.extend(nodes.iter().map(|node| node.port));
+            ports.sort_unstable();
+            ports.dedup();
+            assert_eq!(ports.len(), 2 * NODES_MAX, "{port}: {ports:?}");
         }
     }
 
