@@ -327,6 +327,27 @@ fn a_zone_is_healed_by_its_name_and_those_that_are_not_there_are_named() {
 }
 
 #[test]
+fn a_cluster_that_was_stopped_goes_on_as_its_folder_says() {
+    let cluster = Cluster::start();
+    let keys = write_some(&cluster, "before", 10);
+    cluster.dev(&["stop"]);
+    for words in [&["dev", "--port", "26400"][..], &["dev", "--nodes", "5"], &["dev", "--log-only-zone", "a"]]
+    {
+        let output = cluster.run(words);
+        let told = printed(&output);
+        let holds = format!("holds a cluster of 3 nodes from port {} on:", cluster.port());
+        assert!(output.status.code() == Some(1) && told.contains(&holds), "{words:?}: {told}");
+    }
+    cluster.dev(&[]);
+    cluster.dev(&["--nodes", "3"]);
+    let mut client = Client::connect(cluster.address(0)).expect("a running server accepts connections");
+    for key in &keys {
+        let found = client.call(&["GET", key]).expect("an answer").text();
+        assert_eq!(found.as_deref(), Some(key.as_str()), "an acknowledged write is gone");
+    }
+}
+
+#[test]
 fn where_no_cluster_is_nothing_is_healed_or_stopped() {
     let folder = fresh_folder();
     for word in ["heal", "stop", "status"] {

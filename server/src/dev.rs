@@ -94,21 +94,16 @@ impl Dev<'_> {
     }
 
     async fn up(&self, plan: &Plan) -> Result<String, String> {
-        let nodes = plan.nodes()?;
         let known = self.nodes();
         let is_new = known.is_empty();
+        let nodes = if is_new { plan.nodes()? } else { known };
         if is_new {
             self.check_ports(&nodes)?;
             self.write(&nodes)?;
-        } else if known.len() != nodes.len()
-            || known.iter().zip(&nodes).any(|(known, node)| known.1 != node.port)
-        {
-            return Err(format!(
-                "{} holds a cluster of {} nodes from port {} on; say so, or take another --dir",
-                self.shown,
-                known.len(),
-                known.first().map_or(0, |(_, port)| *port)
-            ));
+        } else {
+            plan.check(&nodes).map_err(|what| {
+                format!("{} holds {what}: leave out what contradicts that, or take another --dir", self.shown)
+            })?;
         }
         for node in &nodes {
             if self.process_of(&node.name).is_none() {
@@ -155,7 +150,7 @@ impl Dev<'_> {
         self.start(zone, Life::OfItsOwn)?;
         self.wait_for_answer(zone, port).await?;
         let nodes = self.nodes();
-        let running = nodes.iter().filter(|(name, _)| self.process_of(name).is_some()).count();
+        let running = nodes.iter().filter(|node| self.process_of(&node.name).is_some()).count();
         let is_minority = running <= nodes.len() / 2;
         let patience = if is_minority { LONELY_TIME_MAX } else { FOLLOW_TIME_MAX };
         let until_ns = self.host.clock().monotonic_ns() + patience.as_nanos() as u64;
@@ -246,15 +241,15 @@ impl Dev<'_> {
         Ok(())
     }
 
-    /// Names and ports of the nodes whose files are there.
-    fn nodes(&self) -> Vec<(String, u16)> {
+    /// The nodes whose files are there.
+    fn nodes(&self) -> Vec<DevNode> {
         let names = (b'a'..=b'z').map(|letter| char::from(letter).to_string());
         let texts = names.map_while(|name| self.host.read_file(&self.path(&format!("{name}.conf"))).ok());
         texts.filter_map(|text| node_of(&String::from_utf8_lossy(&text))).collect()
     }
 
     /// The same, of a cluster that there must be.
-    fn existing(&self) -> Result<Vec<(String, u16)>, String> {
+    fn existing(&self) -> Result<Vec<DevNode>, String> {
         let nodes = self.nodes();
         match nodes.is_empty() {
             true => Err(format!("there is no cluster in {}: `ramkeep dev` makes one", self.shown)),
@@ -264,9 +259,9 @@ impl Dev<'_> {
 
     fn port_of(&self, zone: &str) -> Result<u16, String> {
         let nodes = self.existing()?;
-        let found = nodes.iter().find(|(name, _)| name == zone).map(|(_, port)| *port);
+        let found = nodes.iter().find(|node| node.name == zone).map(|node| node.port);
         found.ok_or_else(|| {
-            let names: Vec<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
+            let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
             format!("there is no zone '{zone}'; there are {}", names.join(", "))
         })
     }
@@ -341,13 +336,13 @@ impl Dev<'_> {
     /// All nodes are asked at once, so that one that stands still keeps none of the others cut off.
     async fn heal(&self) -> Result<String, String> {
         let (running, down): (Vec<_>, Vec<_>) =
-            self.existing()?.into_iter().partition(|(name, _)| self.process_of(name).is_some());
+            self.existing()?.into_iter().partition(|node| self.process_of(&node.name).is_some());
         let asked: Vec<_> = running
             .into_iter()
-            .map(|(name, port)| (name, ramkeep_net::spawn(tell(self.host.clone(), port, "HEAL"))))
+            .map(|node| (node.name, ramkeep_net::spawn(tell(self.host.clone(), node.port, "HEAL"))))
             .collect();
         let mut failed: Vec<String> =
-            down.into_iter().map(|(name, _)| format!("zone {name} does not run")).collect();
+            down.into_iter().map(|node| format!("zone {} does not run", node.name)).collect();
         for (name, asking) in asked {
             let outcome = asking.await.map_err(|error| error.to_string());
             if let Err(why) = outcome.and_then(|told| told.map_err(|error| error.to_string())) {
@@ -364,7 +359,7 @@ impl Dev<'_> {
     async fn status(&self) -> Result<ClusterStatus, String> {
         let nodes = self.existing()?;
         let (sender, mut answers) = ramkeep_net::mpsc::unbounded_channel();
-        for (_, port) in nodes {
+        for DevNode { port, .. } in nodes {
             let (host, sender) = (self.host.clone(), sender.clone());
             ramkeep_net::spawn(async move {
                 let answer = ramkeep_net::timeout(ANSWER_TIME_MAX, ask(&host, &target(port))).await;
@@ -415,7 +410,7 @@ impl Dev<'_> {
     }
 
     async fn stop(&self) -> Result<String, String> {
-        let names = self.existing()?.into_iter().map(|(name, _)| name);
+        let names = self.existing()?.into_iter().map(|node| node.name);
         let running: Vec<(String, u32)> =
             names.filter_map(|name| self.process_of(&name).map(|process| (name, process))).collect();
         for (name, _) in &running {

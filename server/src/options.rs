@@ -208,12 +208,12 @@ impl DemoOptions {
 
 #[derive(clap::Args)]
 struct DevOptions {
-    /// Zones, each with one node
-    #[arg(long, default_value_t = 3)]
-    nodes: usize,
-    /// Port of the first node's clients; the others follow
-    #[arg(long, default_value_t = 6379)]
-    port: u16,
+    /// Zones, each with one node; 3 if nothing is said and the folder holds no cluster
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Port of the first node's clients, the others follow; 6379 if nothing is said and the folder holds no cluster
+    #[arg(long)]
+    port: Option<u16>,
     /// Where all of it is kept
     #[arg(long, default_value = DEFAULT_DIRECTORY, global = true)]
     dir: String,
@@ -612,10 +612,10 @@ mod tests {
             let log_only_zone = zone.map(str::to_owned);
             DevAction::Up(Plan { nodes, port, log_only_zone, foreground: false })
         };
-        assert_eq!(action("dev"), (DEFAULT_DIRECTORY.into(), plan(3, 6379, None)));
+        assert_eq!(action("dev"), (DEFAULT_DIRECTORY.into(), plan(None, None, None)));
         assert_eq!(
             action("dev --nodes 5 --port 7000 --dir d --log-only-zone c"),
-            ("d".into(), plan(5, 7000, Some("c")))
+            ("d".into(), plan(Some(5), Some(7000), Some("c")))
         );
         assert_eq!(action("dev --dir d kill a"), ("d".into(), DevAction::Kill("a".into())));
         assert_eq!(action("dev partition b --dir d"), ("d".into(), DevAction::Partition("b".into())));

@@ -35,15 +35,17 @@ pub enum DevAction {
     Stop,
 }
 
-/// What a cluster is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a cluster is made of. None: as it is in the folder, or the usual where a new one is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    pub nodes: usize,
-    pub port: u16,
+    pub nodes: Option<usize>,
+    pub port: Option<u16>,
     pub log_only_zone: Option<String>,
     pub foreground: bool,
 }
 
+pub const DEFAULT_NODES: usize = 3;
+pub const DEFAULT_PORT: u16 = 6379;
 /// Most nodes of such a cluster.
 pub const NODES_MAX: usize = 7;
 
@@ -57,23 +59,23 @@ pub struct DevNode {
 }
 
 impl Plan {
-    /// The nodes a, b, c …, or why there cannot be such.
+    /// The nodes a, b, c … of a new cluster, or why there cannot be such.
     pub fn nodes(&self) -> Result<Vec<DevNode>, String> {
-        if self.nodes.is_multiple_of(2) || self.nodes > NODES_MAX {
+        let (count, first) = (self.nodes.unwrap_or(DEFAULT_NODES), self.port.unwrap_or(DEFAULT_PORT));
+        if count.is_multiple_of(2) || count > NODES_MAX {
             return Err(format!(
-                "--nodes {}: an odd number up to {NODES_MAX}, since an even one bears no more failures",
-                self.nodes
+                "--nodes {count}: an odd number up to {NODES_MAX}, since an even one bears no more failures"
             ));
         }
-        if self.port == 0 {
+        if first == 0 {
             return Err("--port 0: the nodes need ports that stay the same".into());
         }
         let mut nodes = Vec::new();
-        for index in 0..self.nodes {
+        for index in 0..count {
             let offset = index as u16;
             let name = char::from(b'a' + index as u8).to_string();
-            let Some(port) = self.port.checked_add(offset) else {
-                return Err(format!("--port {}: the ports behind it do not exist", self.port));
+            let Some(port) = first.checked_add(offset) else {
+                return Err(format!("--port {first}: the ports behind it do not exist"));
             };
             let peer_port = peer_port(port);
             let role = if self.log_only_zone.as_ref() == Some(&name) { "log" } else { "engine" };
@@ -84,6 +86,22 @@ impl Plan {
                 Err(format!("--log-only-zone {zone}: there is no such zone"))
             }
             _ => Ok(nodes),
+        }
+    }
+
+    /// Whether this can be said of a cluster that exists; an error tells what it is.
+    pub fn check(&self, known: &[DevNode]) -> Result<(), String> {
+        let first = known.first().map_or(0, |node| node.port);
+        let logs = known.iter().filter(|node| node.role == "log").map(|node| node.name.as_str());
+        let logs: Vec<&str> = logs.collect();
+        let agrees = self.nodes.is_none_or(|nodes| nodes == known.len())
+            && self.port.is_none_or(|port| port == first)
+            && self.log_only_zone.as_ref().is_none_or(|zone| logs == [zone]);
+        let with_logs =
+            if logs.is_empty() { String::new() } else { format!(", {} log-only", logs.join(", ")) };
+        match agrees {
+            true => Ok(()),
+            false => Err(format!("a cluster of {} nodes from port {first} on{with_logs}", known.len())),
         }
     }
 }
@@ -128,12 +146,16 @@ pub fn configuration(
     text
 }
 
-/// Port and name that a configuration file of ours gives.
-pub fn node_of(configuration: &str) -> Option<(String, u16)> {
-    let value = |name: &str| {
-        configuration.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
-    };
-    Some((value("node-name")?, value("port")?.parse().ok()?))
+/// What a configuration file of ours says of its node. Without its `member` line: a node with data, at no port for others.
+pub fn node_of(configuration: &str) -> Option<DevNode> {
+    let lines = || configuration.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let value = |name: &str| lines().find(|words| words.len() == 2 && words[0] == name).map(|words| words[1]);
+    let name = value("node-name")?;
+    let port = value("port")?.parse().ok()?;
+    let own = lines().find(|words| words.len() == 6 && words[..2] == ["member", name]);
+    let peer_port = own.as_ref().and_then(|words| words[4].rsplit_once(':')?.1.parse().ok());
+    let role = if own.is_some_and(|words| words[3] == "log") { "log" } else { "engine" };
+    Some(DevNode { name: name.to_owned(), role, port, peer_port: peer_port.unwrap_or(0) })
 }
 
 /// Where a node's clients connect.
@@ -168,7 +190,8 @@ mod tests {
     use super::*;
 
     fn plan(nodes: usize, port: u16, log_only_zone: Option<&str>) -> Plan {
-        Plan { nodes, port, log_only_zone: log_only_zone.map(str::to_owned), foreground: false }
+        let log_only_zone = log_only_zone.map(str::to_owned);
+        Plan { nodes: Some(nodes), port: Some(port), log_only_zone, foreground: false }
     }
 
     #[test]
@@ -203,6 +226,18 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_said_can_contradict_a_cluster_that_exists() {
+        let known = plan(3, 7000, Some("c")).nodes().expect("a plan");
+        for good in [Plan::default(), plan(3, 7000, None), plan(3, 7000, Some("c"))] {
+            assert_eq!(good.check(&known), Ok(()), "{good:?}");
+        }
+        for bad in [plan(5, 7000, None), plan(3, 7001, None), plan(3, 7000, Some("b"))] {
+            let why = bad.check(&known).expect_err("another cluster");
+            assert_eq!(why, "a cluster of 3 nodes from port 7000 on, c log-only");
+        }
+    }
+
+    #[test]
     fn one_node_alone_is_promised_no_other_zone() {
         assert!(hints("d", 7000, 3).contains("another zone serves"));
         let alone = hints("d", 7000, 1);
@@ -214,7 +249,13 @@ mod tests {
         let nodes = plan(3, 7000, Some("b")).nodes().expect("a plan");
         for node in &nodes {
             let text = configuration(node, &nodes, "/x y", "id", "0123456789abcdef");
-            assert_eq!(node_of(&text), Some((node.name.clone(), node.port)));
+            assert_eq!(node_of(&text).as_ref(), Some(node));
+            let without: String = text
+                .lines()
+                .filter(|line| !line.starts_with("member"))
+                .map(|line| format!("{line}\n"))
+                .collect();
+            assert_eq!(node_of(&without).map(|it| (it.name, it.port)), Some((node.name.clone(), node.port)));
             let mut config = ramkeep_engine::config::Config::new();
             config.load("test", text.as_bytes(), &mut |_| Ok(Vec::new())).expect("every line is honoured");
             let settings = config.settings();
