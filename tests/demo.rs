@@ -35,7 +35,7 @@ fn end(child: Child) -> Output {
 /// The number behind a word of the last lines.
 fn number(text: &str, word: &str) -> u64 {
     let line =
-        text.lines().find(|line| line.contains("LOST ")).unwrap_or_else(|| panic!("no summary: {text}"));
+        text.lines().rfind(|line| line.contains("   LOST ")).unwrap_or_else(|| panic!("no summary: {text}"));
     let (_, rest) = line.split_once(&format!("{word} ")).unwrap_or_else(|| panic!("no {word}: {line}"));
     let (number, _) = rest.split_once("   ").unwrap_or((rest, ""));
     number.replace(' ', "").parse().unwrap_or_else(|_| panic!("no number behind {word}: {line}"))

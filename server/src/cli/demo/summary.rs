@@ -67,6 +67,9 @@ fn in_ms(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
 }
 
+/// Findings that the lines at the end show, each with its first line; the page and the JSON value have all.
+const FINDINGS_SHOWN_MAX: usize = 10;
+
 impl Summary {
     /// The lines at the end, or the JSON value, and how the process ends.
     pub fn outcome(&self, is_json: bool) -> Outcome {
@@ -78,10 +81,11 @@ impl Summary {
     }
 
     fn text(&self) -> String {
-        let mut text = match &self.against {
-            None => format!("\nfaults {}   ", self.faults),
-            Some(address) => format!("\n{address}   "),
-        };
+        let mut text = self.findings_text() + "\n";
+        match &self.against {
+            None => text += &format!("faults {}   ", self.faults),
+            Some(address) => text += &format!("{address}   "),
+        }
         let or_unknown = |number: Option<u64>| number.map_or("unknown".to_owned(), grouped);
         text += &format!(
             "acknowledged {}   found {}   LOST {}   unavailable: {}\n",
@@ -100,10 +104,25 @@ impl Summary {
             self.judged_in_s,
             if self.found.is_some() { grouped(self.counted_keys) } else { "no".to_owned() }
         );
-        for finding in &self.findings {
-            text += &format!("FOUND {finding}\n");
-        }
         text + &format!("history  {}\nreport   {}\n", self.history, self.report)
+    }
+
+    fn findings_text(&self) -> String {
+        let mut text = String::new();
+        for finding in self.findings.iter().take(FINDINGS_SHOWN_MAX) {
+            let (first, rest) = finding.split_once('\n').unwrap_or((finding, ""));
+            text += &format!("FOUND {first}{}\n", if rest.trim().is_empty() { "" } else { " …" });
+        }
+        let more = self.findings.len().saturating_sub(FINDINGS_SHOWN_MAX);
+        match more {
+            0 => text,
+            _ => {
+                text + &format!(
+                    "FOUND {} more: the report has them all, word for word\n",
+                    grouped(more as u64)
+                )
+            }
+        }
     }
 }
 
@@ -142,6 +161,24 @@ mod tests {
         });
         assert_eq!(value, expected);
         assert_eq!(outcome.exit_code, 1);
+    }
+
+    #[test]
+    fn of_many_findings_ten_are_shown_and_the_summary_comes_last() {
+        let mut run = sample();
+        run.found = Some(run.counted - 8);
+        run.complaints = (0..8).map(|number| format!("LOST mark:{number}")).collect();
+        run.violations =
+            (0..5_000).map(|number| format!("not linearizable on k{number}:\na\nstory\n")).collect();
+        let text = outcome(&run).text;
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "FOUND LOST mark:0");
+        assert_eq!(lines[9], "FOUND not linearizable on k1: …");
+        assert_eq!(lines[10], "FOUND 4 998 more: the report has them all, word for word");
+        assert!(lines[12].starts_with("faults 1   acknowledged"), "{text}");
+        assert_eq!(lines.len(), 16, "{text}");
+        let value = run.summary("h", "r").outcome(true).text;
+        assert!(value.contains("LOST mark:7") && value.contains("k4999"), "JSON has all");
     }
 
     #[test]
