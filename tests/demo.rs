@@ -6,8 +6,10 @@ use ramkeep_tests::server::{Options, Program, Server, fresh_folder};
 use ramkeep_tests::tools::{printed, program, skip};
 use serde_json::Value as Json;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -76,6 +78,79 @@ fn a_server_that_forgets_is_found_out() {
     let text = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(number(&text, "LOST") > 0, "{text}");
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let found = lines.iter().filter(|line| line.starts_with("FOUND ")).count();
+    assert!((1..=11).contains(&found), "{text}");
+    assert!(
+        lines.last().is_some_and(|line| line.starts_with("report   ")),
+        "the summary is the last: {text}"
+    );
+    fs::remove_dir_all(folder).expect("ours to remove");
+}
+
+/// A Ctrl-C, which a terminal sends to the whole group.
+fn interrupt(child: &Child) {
+    let group = format!("-{}", child.id());
+    let sent = Command::new("kill").args(["-INT", "--", &group]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+/// Starts a demonstration in a group of its own, and waits until it has something to read back.
+fn demo_under_way(folder: &Path) -> (Child, BufReader<ChildStdout>) {
+    let mut child = Command::new(Program::under_test().path)
+        .args(["demo", "--seconds", "120", "--dir"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it was asked for"));
+    let mut line = String::new();
+    while !line.contains("writers for 120 s") {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("text") > 0, "it goes on");
+    }
+    (child, lines)
+}
+
+#[test]
+fn the_first_interrupt_ends_the_attacks_and_everything_is_read_back() {
+    let folder = fresh_folder();
+    let (mut child, mut lines) = demo_under_way(&folder);
+    thread::sleep(Duration::from_secs(3));
+    let begun = Instant::now();
+    interrupt(&child);
+    let mut text = String::new();
+    lines.read_to_string(&mut text).expect("text");
+    let status = child.wait().expect("a child of ours can be waited for");
+    assert_eq!(status.code(), Some(0), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(
+        text.contains("a second Ctrl-C ends at once") && text.contains("checker: linearizable"),
+        "{text}"
+    );
+    assert!(number(&text, "acknowledged") > 100, "{text}");
+    assert_eq!(number(&text, "acknowledged"), number(&text, "found"), "{text}");
+    assert!(folder.join("report.html").exists() && folder.join("history.jsonl").exists());
+    fs::remove_dir_all(folder).expect("ours to remove");
+}
+
+#[test]
+fn the_second_interrupt_ends_a_demonstration_at_once() {
+    let folder = fresh_folder();
+    let (mut child, mut lines) = demo_under_way(&folder);
+    let nodes = nodes_of(child.id());
+    interrupt(&child);
+    let mut line = String::new();
+    while !line.contains("a second Ctrl-C ends at once") {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("text") > 0, "it goes on");
+    }
+    interrupt(&child);
+    assert_eq!(child.wait().expect("a child of ours can be waited for").code(), Some(2));
+    wait_until("the nodes have ended too", || !nodes.iter().any(|node| is_running(*node)));
     fs::remove_dir_all(folder).expect("ours to remove");
 }
 

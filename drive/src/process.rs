@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -57,6 +58,8 @@ impl Process {
             .env(ENDS_WITH_INPUT, "1")
             .stderr(output.try_clone()?)
             .stdout(output)
+            // A Ctrl-C is for the process that plays, which has the nodes answer until it has read back what it must.
+            .process_group(0)
             .spawn()?;
         Ok(Process { child, log: log.to_path_buf(), log_start })
     }

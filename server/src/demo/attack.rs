@@ -5,8 +5,8 @@
 //!
 //! Invariant: one zone is harmed at a time, and the next only after all three were whole again.
 
-use super::Story;
 use super::cluster::{Cluster, ZONES};
+use super::{Stop, Story};
 use ramkeep_drive::client::SharedRef;
 use ramkeep_net::{Host, sleep};
 use ramkeep_server::cli::demo::{FaultKind, FaultSeen, Role};
@@ -33,6 +33,7 @@ pub struct Attack<'d> {
     shared: &'d SharedRef,
     cluster: &'d Cluster,
     begin_ns: u64,
+    stop: Stop,
     pub faults: Vec<FaultSeen>,
     pub complaints: Vec<String>,
 }
@@ -44,20 +45,25 @@ impl Attack<'_> {
         shared: &'d SharedRef,
         cluster: &'d Cluster,
         begin_ns: u64,
+        stop: Stop,
     ) -> Attack<'d> {
-        Attack { host, story, shared, cluster, begin_ns, faults: Vec::new(), complaints: Vec::new() }
+        Attack { host, story, shared, cluster, begin_ns, stop, faults: Vec::new(), complaints: Vec::new() }
     }
 
     fn passed(&self) -> Duration {
         Duration::from_nanos(self.host.clock().monotonic_ns() - self.begin_ns)
     }
 
-    /// Does harm until the time is over, or something is not as promised.
+    /// Does harm until the time is over, or something is not as promised, or somebody wants it to stop. What was done is
+    /// taken back in any case.
     pub async fn run(&mut self, duration: Duration) {
         let mut next = FIRST_FAULT;
         let mut kinds = [FaultKind::Kill, FaultKind::Cut].into_iter().cycle();
         while next + TAIL <= duration || self.faults.is_empty() {
-            sleep(next.saturating_sub(self.passed())).await;
+            self.stop.rest(next.saturating_sub(self.passed())).await;
+            if self.stop.is_wanted() {
+                break;
+            }
             let struck = self.passed();
             let kind = kinds.next().expect("a cycle does not end");
             if let Err(why) = self.strike(kind).await {
@@ -66,7 +72,7 @@ impl Attack<'_> {
             }
             next = (struck + FAULT_INTERVAL).max(self.passed() + FIRST_FAULT);
         }
-        sleep(duration.saturating_sub(self.passed())).await;
+        self.stop.rest(duration.saturating_sub(self.passed())).await;
     }
 
     /// Harms the primary's zone, sees another serve, and takes it back.

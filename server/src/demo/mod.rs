@@ -19,11 +19,11 @@ use ramkeep_drive::ask::{encode, reply};
 use ramkeep_drive::client::{self, Habit, Manner, Shared, SharedRef};
 use ramkeep_drive::marks::{self, Marks};
 use ramkeep_drive::target::{Target, Url};
-use ramkeep_net::{ChaCha8Rng, Host, JoinHandle, ShutdownSignals, sleep, spawn, timeout};
+use ramkeep_net::{ChaCha8Rng, Host, JoinHandle, ShutdownSignal, ShutdownSignals, sleep, spawn, timeout};
 use ramkeep_server::cli::Outcome;
 use ramkeep_server::cli::demo::{DemoArguments, FaultSeen, Lane, Role, Run, page::page};
 use rand_core::{RngCore, SeedableRng};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::rc::Rc;
@@ -49,20 +49,74 @@ const LOOK: Duration = Duration::from_millis(50);
 const HISTORY_FILE: &str = "history.jsonl";
 const PAGE_FILE: &str = "report.html";
 
-/// Plays it; an error is something of the machine, not of the server.
+/// Plays it; an error is something of the machine, not of the server. The first Ctrl-C ends the attacks, once there is
+/// something to read back; any other signal, and the second one, ends all of it at once.
 pub async fn run(host: &Host, arguments: &DemoArguments) -> Result<Outcome, String> {
     let signals = host.shutdown_signals().and_then(ShutdownSignals::and_hangup);
     let mut signals = signals.map_err(|error| format!("signals: {error}"))?;
-    ramkeep_net::select! {
-        outcome = play(host, arguments) => outcome,
-        signal = signals.next() => Err(format!("stopped by {signal:?}")),
+    let stop = Stop::default();
+    let mut playing = std::pin::pin!(play(host, arguments, &stop));
+    loop {
+        let signal = ramkeep_net::select! {
+            outcome = playing.as_mut() => return outcome,
+            signal = signals.next() => signal,
+        };
+        if signal != ShutdownSignal::Interrupt || !stop.want() {
+            return Err(format!("stopped by {signal:?}"));
+        }
+        Story::of(arguments).tell_line(
+            "\nstopping: what was acknowledged is read back and judged; a second Ctrl-C ends at once",
+        );
     }
 }
 
-async fn play(host: &Host, arguments: &DemoArguments) -> Result<Outcome, String> {
+/// Whether somebody wants the attacks to end.
+#[derive(Clone, Default)]
+struct Stop(Rc<Cell<Wish>>);
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Wish {
+    /// Nothing was written yet: there is nothing to tell.
+    #[default]
+    NotBegun,
+    GoOn,
+    Stop,
+}
+
+impl Stop {
+    /// From here on there is something to read back.
+    fn begin(&self) {
+        self.0.set(Wish::GoOn);
+    }
+
+    /// Wants the end; false if there is nothing that could end so, or it is wanted already.
+    fn want(&self) -> bool {
+        let is_going_on = self.0.get() == Wish::GoOn;
+        if is_going_on {
+            self.0.set(Wish::Stop);
+        }
+        is_going_on
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.0.get() == Wish::Stop
+    }
+
+    /// Sleeps, and no longer than until the end is wanted.
+    async fn rest(&self, duration: Duration) {
+        let mut left = duration;
+        while !left.is_zero() && !self.is_wanted() {
+            let step = left.min(LOOK);
+            sleep(step).await;
+            left -= step;
+        }
+    }
+}
+
+async fn play(host: &Host, arguments: &DemoArguments, stop: &Stop) -> Result<Outcome, String> {
     let directory = &arguments.directory;
     std::fs::create_dir_all(directory).map_err(|error| format!("{directory}: {error}"))?;
-    let demo = Demo::new(host, arguments);
+    let demo = Demo::new(host, arguments, stop);
     let seen = match &arguments.against {
         None => demo.three_zones().await?,
         Some(url) => demo.against(url).await?,
@@ -83,6 +137,10 @@ enum Story {
 }
 
 impl Story {
+    fn of(arguments: &DemoArguments) -> Story {
+        if arguments.json { Story::StandardError } else { Story::StandardOutput }
+    }
+
     /// A reader that went away is no error of ours.
     fn tell(self, text: &str) {
         let _ = match self {
@@ -104,6 +162,7 @@ fn write_and_flush(out: &mut dyn Write, text: &str) -> std::io::Result<()> {
 struct Demo {
     host: Host,
     story: Story,
+    stop: Stop,
     shared: SharedRef,
     seed: u64,
     seconds: Duration,
@@ -124,7 +183,7 @@ struct Seen {
 }
 
 impl Demo {
-    fn new(host: &Host, arguments: &DemoArguments) -> Demo {
+    fn new(host: &Host, arguments: &DemoArguments, stop: &Stop) -> Demo {
         let seed = u64::from(host.rng("seed").next_u32());
         let header = Header {
             version: VERSION,
@@ -162,8 +221,8 @@ impl Demo {
             is_over: false,
         };
         let seconds = Duration::from_secs(u64::from(arguments.seconds));
-        let story = if arguments.json { Story::StandardError } else { Story::StandardOutput };
-        Demo { host: host.clone(), story, shared: Rc::new(RefCell::new(shared)), seed, seconds }
+        let (story, stop) = (Story::of(arguments), stop.clone());
+        Demo { host: host.clone(), story, stop, shared: Rc::new(RefCell::new(shared)), seed, seconds }
     }
 
     fn now_ns(&self) -> u64 {
@@ -176,6 +235,7 @@ impl Demo {
             call_interval_us: CLIENT_INTERVAL_US,
             timeout: CLIENT_TIMEOUT,
         };
+        self.stop.begin();
         let (host, shared) = (&self.host, &self.shared);
         let clients = (0..CLIENTS).map(|number| {
             let rng = stream(self.seed, number as u64);
@@ -251,7 +311,8 @@ impl Demo {
             self.seconds.as_secs(),
             FAULT_INTERVAL.as_secs()
         ));
-        let mut attack = Attack::new(&self.host, self.story, &self.shared, &cluster, begin_ns);
+        let mut attack =
+            Attack::new(&self.host, self.story, &self.shared, &cluster, begin_ns, self.stop.clone());
         attack.run(self.seconds).await;
         let Attack { faults, mut complaints, .. } = attack;
         let seconds = (self.now_ns() - begin_ns) as f64 / 1e9;
@@ -295,7 +356,7 @@ impl Demo {
         ));
         let begin_ns = self.now_ns();
         let tasks = self.start_clients(|_| vec![target.clone()]);
-        sleep(self.seconds).await;
+        self.stop.rest(self.seconds).await;
         let seconds = (self.now_ns() - begin_ns) as f64 / 1e9;
         let mut complaints = Vec::new();
         self.end_clients(tasks, &mut complaints).await;
