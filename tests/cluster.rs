@@ -9,7 +9,9 @@ use ramkeep_tests::resp::Client;
 use ramkeep_tests::server::{Program, fresh_folder};
 use ramkeep_tests::tools::{self, printed};
 use serde_json::Value as Json;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -330,6 +332,10 @@ fn a_zone_is_healed_by_its_name_and_those_that_are_not_there_are_named() {
 fn a_cluster_that_was_stopped_goes_on_as_its_folder_says() {
     let cluster = Cluster::start();
     let keys = write_some(&cluster, "before", 10);
+    for zone in ZONES {
+        let facts = fs::metadata(cluster.data(zone).with_extension("conf")).expect("its configuration");
+        assert_eq!(facts.permissions().mode() & 0o777, 0o600, "the secret is for nobody else");
+    }
     cluster.dev(&["stop"]);
     for words in [&["dev", "--port", "26400"][..], &["dev", "--nodes", "5"], &["dev", "--log-only-zone", "a"]]
     {

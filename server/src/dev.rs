@@ -18,7 +18,9 @@ use ramkeep_server::status::{ClusterStatus, NodeStatus};
 use rand_core::RngCore;
 use std::cell::RefCell;
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -236,7 +238,7 @@ impl Dev<'_> {
         for node in nodes {
             let text = configuration(node, nodes, &self.directory, &cluster, &secret);
             let name = self.path(&format!("{}.conf", node.name));
-            self.host.write_file(&name, text.as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+            write_private(&name, &text).map_err(|error| format!("{name}: {error}"))?;
         }
         Ok(())
     }
@@ -426,6 +428,20 @@ impl Dev<'_> {
         }
         Err("some nodes do not stop; `ramkeep dev kill ZONE` ends them".into())
     }
+}
+
+/// Writes a file that nobody else on the machine may read, since it holds the secret between the nodes; all of it or none.
+pub fn write_private(path: &str, text: &str) -> std::io::Result<()> {
+    let partial = format!("{path}.partial");
+    // What a crash has left may be open to others, and stays so while it is written to.
+    match std::fs::remove_file(&partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)
 }
 
 /// A node that was removed may know a primary for a moment.

@@ -5,6 +5,7 @@
 //! Invariant: no process and no folder outlives the value.
 #![allow(clippy::disallowed_methods, reason = "files and processes of the machine are what this is about")]
 
+use crate::dev::write_private;
 use ramkeep_check::reply::Reply;
 use ramkeep_drive::ask::ask;
 use ramkeep_drive::ports::free_port;
@@ -88,7 +89,7 @@ impl Cluster {
         for node in &nodes {
             let text = configuration(node, &nodes, &folder.0.display().to_string(), &id, &secret) + SEGMENTS;
             let path = configuration_path(&folder.0, &node.name);
-            host.write_file(&path, text.as_bytes()).map_err(|error| format!("{path}: {error}"))?;
+            write_private(&path, &text).map_err(|error| format!("{path}: {error}"))?;
         }
         let nodes = nodes.iter().map(|node| Node { port: node.port, process: RefCell::new(None) }).collect();
         let cluster = Cluster { host: host.clone(), nodes, folder };
