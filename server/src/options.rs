@@ -35,6 +35,32 @@ pub enum Invocation {
     Print(String),
 }
 
+impl Invocation {
+    /// The node that is asked gets this password, unless the command line gives one.
+    pub fn with_password(mut self, password: Option<String>) -> Self {
+        let target = match &mut self {
+            Invocation::SnapshotCreate(target) => Some(target),
+            Invocation::Status(arguments) => Some(&mut arguments.target),
+            Invocation::Failover(arguments) => Some(&mut arguments.target),
+            Invocation::Member(arguments) => Some(&mut arguments.target),
+            Invocation::Server(_)
+            | Invocation::Log(_)
+            | Invocation::ConfigCheck(_)
+            | Invocation::Snapshot(_)
+            | Invocation::Dev(_)
+            | Invocation::Demo(_)
+            | Invocation::Print(_) => None,
+        };
+        if let Some(target) = target {
+            target.password = target.password.take().or(password);
+        }
+        self
+    }
+}
+
+/// Name of the variable in the environment that holds it.
+pub const PASSWORD_VARIABLE: &str = "RAMKEEP_PASSWORD";
+
 /// How to start a node.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ServerArguments {
@@ -172,7 +198,7 @@ struct NodeOptions {
     host: String,
     #[arg(long, short, default_value_t = 6379)]
     port: u16,
-    /// Password of the node
+    /// Password of the node; without it that in the environment variable RAMKEEP_PASSWORD, which `ps` does not show
     #[arg(long)]
     password: Option<String>,
 }
@@ -655,6 +681,25 @@ mod tests {
             parsed("failover -p 7001 --to b"),
             Ok(Invocation::Failover(FailoverArguments { target: target(7001), to: Some("b".into()) }))
         );
+    }
+
+    #[test]
+    fn the_password_of_the_environment_is_taken_where_the_command_line_gives_none() {
+        let password = |line: &str| {
+            let invocation = parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            match invocation.with_password(Some("secret".into())) {
+                Invocation::Status(StatusArguments { target, .. })
+                | Invocation::Failover(FailoverArguments { target, .. })
+                | Invocation::Member(MemberArguments { target, .. })
+                | Invocation::SnapshotCreate(target) => target.password,
+                other => panic!("{line}: {other:?}"),
+            }
+        };
+        for line in ["status", "failover", "member list", "member remove d", "snapshot create"] {
+            assert_eq!(password(line).as_deref(), Some("secret"), "{line}");
+            let line = format!("{line} --password other");
+            assert_eq!(password(&line).as_deref(), Some("other"), "{line}");
+        }
     }
 
     #[test]

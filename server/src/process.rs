@@ -28,7 +28,10 @@ const COULD_NOT_RUN: u8 = 2;
 pub fn main() -> ExitCode {
     let host = Host::real();
     let invocation = match options::parse(std::env::args_os().skip(1)) {
-        Ok(invocation) => invocation,
+        Ok(invocation) => {
+            let password = host.environment(options::PASSWORD_VARIABLE);
+            invocation.with_password(password.filter(|password| !password.is_empty()))
+        }
         Err(error) => {
             eprintln!("ramkeep: {error}");
             return ExitCode::from(USAGE_EXIT_CODE);
