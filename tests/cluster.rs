@@ -354,6 +354,47 @@ fn a_cluster_that_was_stopped_goes_on_as_its_folder_says() {
 }
 
 #[test]
+fn the_first_address_that_answers_is_asked_with_the_password_of_the_environment() {
+    let cluster = Cluster::start();
+    // The primary authenticates, whichever node was dialled.
+    for zone in 0..ZONES.len() {
+        let mut client = Client::connect(cluster.address(zone)).expect("a connection");
+        ok(&mut client, &["CONFIG", "SET", "requirepass", "secret"]);
+    }
+    let at_b = cluster.address(1).to_string();
+    let run = |word: &str, first: usize, password: &str| {
+        let output = Command::new(Program::under_test().path)
+            .args([word, "--port", &cluster.address(first).port().to_string(), "--at", &at_b])
+            .env("RAMKEEP_PASSWORD", password)
+            .output()
+            .expect("the program starts");
+        (output.status.success(), printed(&output))
+    };
+    let (is_done, told) = run("status", 1, "wrong");
+    assert!(!is_done && told.contains("WRONGPASS"), "{told}");
+    cluster.dev(&["pause", "c"]);
+    let (is_done, told) = run("status", 2, "secret");
+    assert!(is_done && told.contains("primary a;"), "c takes connections and says nothing: {told}");
+    cluster.dev(&["resume", "c"]);
+    cluster.dev(&["kill", "a"]);
+    cluster.wait("another zone serves", || run("status", 0, "secret").0);
+    cluster.wait("the role is handed over", || {
+        let (is_done, told) = run("failover", 0, "secret");
+        assert!(!told.contains("refused (os error"), "b answers: {told}");
+        is_done
+    });
+    let port = cluster.port().to_string();
+    let told = printed(&cluster.run(&["status", "--port", &port]));
+    assert!(told.contains(&format!("127.0.0.1:{port}: ")), "one address, as it was given: {told}");
+    cluster.dev(&["kill", "b"]);
+    let (is_done, told) = run("status", 0, "secret");
+    assert!(
+        !is_done && told.contains(&format!("127.0.0.1:{port}, {at_b}: none of them answers (")),
+        "{told}"
+    );
+}
+
+#[test]
 fn where_no_cluster_is_nothing_is_healed_or_stopped() {
     let folder = fresh_folder();
     for word in ["heal", "stop", "status"] {

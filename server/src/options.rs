@@ -8,13 +8,13 @@
 
 use crate::cli::client::Target;
 use crate::cli::demo::{self, DemoArguments};
-use crate::cli::dev::{DEFAULT_DIRECTORY, DevAction, DevArguments, Plan};
+use crate::cli::dev::{DEFAULT_DIRECTORY, DEFAULT_PORT, DevAction, DevArguments, Plan};
 use crate::cli::member::{self, MemberAction, MemberArguments};
 use crate::cli::status::{FailoverArguments, StatusArguments};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use ramkeep_drive::target::Url;
-use ramkeep_engine::config::{DIRECTIVES, closest_directive};
+use ramkeep_engine::config::{DIRECTIVES, closest_directive, split_address};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -194,19 +194,37 @@ enum Command {
 /// Which node is asked; any node of a cluster knows of all.
 #[derive(clap::Args)]
 struct NodeOptions {
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-    #[arg(long, short, default_value_t = 6379)]
-    port: u16,
+    /// Of the node that is asked; 127.0.0.1 if nothing is said
+    #[arg(long)]
+    host: Option<String>,
+    /// Of the node that is asked; 6379 if nothing is said
+    #[arg(long, short)]
+    port: Option<u16>,
+    /// A node that is asked if those named before it do not answer; may be given several times
+    #[arg(long, value_name = "HOST:PORT", value_parser = read_address)]
+    at: Vec<(String, u16)>,
     /// Password of the node; without it that in the environment variable RAMKEEP_PASSWORD, which `ps` does not show
     #[arg(long)]
     password: Option<String>,
 }
 
 impl NodeOptions {
+    /// Without `--at` the usual address counts; with it only what was said.
     fn target(self) -> Target {
-        Target { host: self.host, port: self.port, password: self.password }
+        let mut addresses = Vec::new();
+        if self.host.is_some() || self.port.is_some() || self.at.is_empty() {
+            let host = self.host.unwrap_or_else(|| "127.0.0.1".to_owned());
+            addresses.push((host, self.port.unwrap_or(DEFAULT_PORT)));
+        }
+        addresses.extend(self.at);
+        Target { addresses, password: self.password }
     }
+}
+
+fn read_address(text: &str) -> Result<(String, u16), String> {
+    split_address(text)
+        .map(|(host, port)| (host.to_owned(), port))
+        .ok_or_else(|| "HOST:PORT is wanted".to_owned())
 }
 
 #[derive(clap::Args)]
@@ -539,6 +557,10 @@ mod tests {
         parse(words).map_err(|error| error.message)
     }
 
+    fn target(port: u16) -> Target {
+        Target { addresses: vec![("127.0.0.1".into(), port)], password: None }
+    }
+
     /// File, whether standard input is read, and the options, in one line.
     fn server_text(line: &str) -> String {
         match parsed(line) {
@@ -611,10 +633,7 @@ mod tests {
                     json: true,
                 }),
             ),
-            (
-                "snapshot create -p 7000",
-                Invocation::SnapshotCreate(Target { host: "127.0.0.1".into(), port: 7000, password: None }),
-            ),
+            ("snapshot create -p 7000", Invocation::SnapshotCreate(target(7000))),
             (
                 "config check redis.conf --json",
                 Invocation::ConfigCheck(ConfigCheckArguments { file: "redis.conf".into(), json: true }),
@@ -672,7 +691,6 @@ mod tests {
 
     #[test]
     fn a_cluster_is_asked_through_any_of_its_nodes() {
-        let target = |port| Target { host: "127.0.0.1".into(), port, password: None };
         assert_eq!(
             parsed("status --json"),
             Ok(Invocation::Status(StatusArguments { target: target(6379), json: true }))
@@ -681,6 +699,22 @@ mod tests {
             parsed("failover -p 7001 --to b"),
             Ok(Invocation::Failover(FailoverArguments { target: target(7001), to: Some("b".into()) }))
         );
+        let addresses = |line: &str| match parsed(line) {
+            Ok(Invocation::Status(arguments)) => Ok(arguments.target.to_string()),
+            Ok(other) => panic!("{line}: {other:?}"),
+            Err(message) => Err(message),
+        };
+        for (line, expected) in [
+            ("status", "127.0.0.1:6379"),
+            ("status --host h", "h:6379"),
+            ("status --at b:7001", "b:7001"),
+            ("status --at b:7001 -p 7000 --at [::1]:7002", "127.0.0.1:7000, b:7001, [::1]:7002"),
+        ] {
+            assert_eq!(addresses(line).as_deref(), Ok(expected), "{line}");
+        }
+        for line in ["status --at b", "status --at b:x", "status --at :7"] {
+            assert!(addresses(line).expect_err(line).contains("HOST:PORT"), "{line}");
+        }
     }
 
     #[test]
@@ -710,7 +744,7 @@ mod tests {
         };
         let line = ["d", "zd", "engine", "h:1", "h:2"].map(str::to_owned).to_vec();
         let added = member("member add d zd engine h:1 h:2 -p 7001 --timeout 5").expect("a change");
-        assert_eq!((added.target.port, added.timeout_s), (7001, 5));
+        assert_eq!((added.target, added.timeout_s), (target(7001), 5));
         assert_eq!(added.action, MemberAction::Add(line.clone()));
         let action = |line: &str| member(line).map(|arguments| arguments.action);
         assert_eq!(action("member list --json"), Ok(MemberAction::List { json: true }));

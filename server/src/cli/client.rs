@@ -3,6 +3,7 @@
 //! Lives here: one command and its reply at a time. Not here: what is asked.
 
 use ramkeep_net::{Conn, Host, timeout};
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -12,12 +13,25 @@ const REPLY_TIME_MAX: Duration = Duration::from_secs(6);
 /// No reply of ours is longer.
 const REPLY_BYTES_MAX: usize = 16 << 20;
 
-/// Where a node is, and how to get in.
+/// Where nodes are of which any will do, and how to get in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    pub host: String,
-    pub port: u16,
+    /// Names and ports; the first that answers is used.
+    pub addresses: Vec<(String, u16)>,
     pub password: Option<String>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (host, port)) in self.addresses.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            match host.contains(':') {
+                true => write!(f, "{separator}[{host}]:{port}")?,
+                false => write!(f, "{separator}{host}:{port}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 pub struct Client {
@@ -36,17 +50,51 @@ pub enum ClientError {
 }
 
 impl Client {
+    /// A connection to the first node that answers. With several addresses one that only takes connections, as a process
+    /// that stands still does, is none that answers.
     pub async fn connect(host: &Host, target: &Target) -> Result<Self, ClientError> {
+        if let [address] = &target.addresses[..] {
+            let mut client = Self::open(host, address).await?;
+            client.authenticate(target).await?;
+            return Ok(client);
+        }
+        let mut reasons = Vec::new();
+        for address in &target.addresses {
+            match Self::open_and_probe(host, address).await {
+                Ok(mut client) => {
+                    client.authenticate(target).await?;
+                    return Ok(client);
+                }
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        Err(io::Error::other(format!("none of them answers ({})", reasons.join("; "))).into())
+    }
+
+    async fn open(host: &Host, (name, port): &(String, u16)) -> io::Result<Self> {
         let connecting = async {
-            let address = host.resolve(&target.host, target.port).await?;
+            let address = host.resolve(name, *port).await?;
             host.connect(address).await
         };
-        let conn = timeout(CONNECT_TIME_MAX, connecting).await.map_err(io::Error::from)??;
-        let mut client = Self { conn, buffer: Vec::new() };
-        if let Some(password) = &target.password {
-            client.call(&["AUTH", password]).await?;
+        let conn = timeout(CONNECT_TIME_MAX, connecting).await??;
+        Ok(Self { conn, buffer: Vec::new() })
+    }
+
+    async fn open_and_probe(host: &Host, address: &(String, u16)) -> io::Result<Self> {
+        let mut client = Self::open(host, address).await?;
+        // A question for the node itself: others wait for a primary, wherever it is.
+        match timeout(CONNECT_TIME_MAX, client.call(&["LASTSAVE"])).await? {
+            Err(ClientError::Io(error)) => Err(error),
+            // A refusal is an answer: it may want a password first.
+            Ok(_) | Err(ClientError::Refused(_)) => Ok(client),
         }
-        Ok(client)
+    }
+
+    async fn authenticate(&mut self, target: &Target) -> Result<(), ClientError> {
+        if let Some(password) = &target.password {
+            self.call(&["AUTH", password]).await?;
+        }
+        Ok(())
     }
 
     /// Text of a status, bulk or integer reply; an error reply is an error.

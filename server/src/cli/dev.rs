@@ -160,7 +160,7 @@ pub fn node_of(configuration: &str) -> Option<DevNode> {
 
 /// Where a node's clients connect.
 pub fn target(port: u16) -> Target {
-    Target { host: "127.0.0.1".into(), port, password: None }
+    Target { addresses: vec![("127.0.0.1".into(), port)], password: None }
 }
 
 /// What to do next, once a cluster of so many nodes runs.

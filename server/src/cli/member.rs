@@ -58,10 +58,7 @@ pub async fn run(host: &Host, arguments: &MemberArguments, told: &mut dyn FnMut(
         }
     };
     outcome.map_or_else(
-        |why| Outcome {
-            text: format!("{}:{}: {why}\n", arguments.target.host, arguments.target.port),
-            exit_code: 1,
-        },
+        |why| Outcome { text: format!("{}: {why}\n", arguments.target), exit_code: 1 },
         |text| Outcome { text, exit_code: 0 },
     )
 }

@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub async fn create(host: &Host, target: &Target) -> Outcome {
     match try_create(host, target).await {
         Ok(text) => Outcome { text, exit_code: 0 },
-        Err(error) => Outcome { text: format!("{}:{}: {error}\n", target.host, target.port), exit_code: 1 },
+        Err(error) => Outcome { text: format!("{target}: {error}\n"), exit_code: 1 },
     }
 }
 

@@ -66,7 +66,7 @@ pub async fn failover(host: &Host, arguments: &FailoverArguments) -> Result<Outc
 }
 
 fn failed(target: &Target, error: &ClientError) -> String {
-    format!("{}:{}: {error}", target.host, target.port)
+    format!("{target}: {error}")
 }
 
 /// The nodes as a table, with a verdict above it.
