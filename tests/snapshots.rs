@@ -107,10 +107,25 @@ fn a_damaged_snapshot_is_refused_and_nothing_is_changed() {
     assert_eq!(verified.status.code(), Some(1), "{}", tools::printed(&verified));
     let empty = server.folder().join("empty");
     fs::create_dir(&empty).unwrap();
-    let told =
-        std::process::Command::new(&program).args(["snapshot", "verify"]).arg(&empty).output().unwrap();
-    assert!(told.status.success() && tools::printed(&told).contains("no snapshot in "), "{told:?}");
-    fs::remove_dir(&empty).unwrap();
+    let snapshot = |word: &str, json: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        let output = command.args(["snapshot", word]).args(json).arg(&empty).output().expect("it runs");
+        (output.status.code(), tools::printed(&output))
+    };
+    for (word, json) in [("verify", &[][..]), ("list", &[]), ("verify", &["--json"]), ("list", &["--json"])] {
+        let (code, told) = snapshot(word, json);
+        assert!(code == Some(1) && told.contains("is no data directory"), "{word}: {told}");
+    }
+    fs::copy(server.folder().join("identity"), empty.join("identity")).unwrap();
+    let (code, told) = snapshot("verify", &[]);
+    assert!(code == Some(1) && told.contains("no snapshot in ") && told.contains("nothing was"), "{told}");
+    let (code, told) = snapshot("list", &[]);
+    assert!(code == Some(0) && told.contains("no snapshot in "), "{told}");
+    fs::remove_dir_all(&empty).unwrap();
+    for word in ["verify", "list"] {
+        let (code, told) = snapshot(word, &[]);
+        assert!(code == Some(1) && told.contains("empty: "), "{word} of nothing: {told}");
+    }
     let output = std::process::Command::new(&program)
         .args(["--port", &server.port().to_string(), "--dir"])
         .arg(server.folder())

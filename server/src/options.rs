@@ -384,7 +384,7 @@ enum LogCommand {
 enum SnapshotCommand {
     /// Print each snapshot's file, position and size
     List(LogTarget),
-    /// Read each snapshot to its end; exit code 1 if one is damaged
+    /// Read each snapshot to its end; exit code 1 if one is damaged, or there is none
     Verify(LogTarget),
     /// Have a running node make one, and wait for it
     Create(NodeOptions),

@@ -9,13 +9,14 @@ use super::client::{Client, ClientError, Target};
 use crate::holdings::VerifiedSnapshot;
 use crate::options::{SnapshotAction, SnapshotArguments};
 use crate::snapshot;
+use crate::start::IDENTITY_FILE;
 use ramkeep_log::Position;
 use ramkeep_net::{Disk, Host};
 use serde_json::json;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Runs the subcommand; exit code 1 if a snapshot is damaged or the directory cannot be read.
+/// Runs the subcommand; exit code 1 if a snapshot is damaged, there is none to verify, or the directory is no data directory.
 pub async fn run(host: &Host, arguments: &SnapshotArguments) -> Outcome {
     let outcome = match host.disk_read_only(&arguments.directory.to_string_lossy()) {
         Ok(disk) => tell(&disk, arguments).await,
@@ -79,8 +80,18 @@ impl Facts {
 async fn tell(disk: &Rc<dyn Disk>, arguments: &SnapshotArguments) -> Result<Outcome, String> {
     let positions = snapshot::list(disk).await.map_err(|error| error.to_string())?;
     let mut outcome = Outcome { text: String::new(), exit_code: 0 };
-    if positions.is_empty() && !arguments.json {
-        outcome.text = format!("no snapshot in {}\n", arguments.directory.display());
+    if positions.is_empty() {
+        let shown = arguments.directory.display();
+        let names = disk.list().await.map_err(|error| error.to_string())?;
+        // Snapshots that were copied away have no identity beside them.
+        if !names.iter().any(|name| name == IDENTITY_FILE) {
+            return Err(format!("{shown} is no data directory: it holds neither an identity nor a snapshot"));
+        }
+        match arguments.action {
+            SnapshotAction::Verify => return Err(format!("no snapshot in {shown}: nothing was verified")),
+            SnapshotAction::List if arguments.json => {}
+            SnapshotAction::List => outcome.text = format!("no snapshot in {shown}\n"),
+        }
     }
     for position in positions {
         let line = match arguments.action {
