@@ -165,11 +165,22 @@ impl Engine {
         }
         let shares_time = self.timing.is_shared(command, args);
         let started_ns = if shares_time { 0 } else { self.settle_times(now) };
-        let outcome = if command.flags.has(Flags::MAY_OUTGROW) && self.data.is_undo_free() {
+        self.data.has_hidden_due = false;
+        let mut outcome = if command.flags.has(Flags::MAY_OUTGROW) && self.data.is_undo_free() {
             self.run_with_way_back(session, command, args, reply, now)
         } else {
             (command.handler)(&mut Call { args, command, session: &mut *session, engine: self, reply, now })
         };
+        // EXEC holds the answers of what it ran, each its own.
+        if self.data.has_hidden_due
+            && command.name != "exec"
+            && let Availability::ReadOnly(error) = &self.availability
+        {
+            // Nobody may be told that a key is over while no other node can learn of it: on one whose clock is behind it
+            // would come back.
+            outcome = Err(error.clone());
+            reply.truncate(reply_start);
+        }
         self.stats.commands_processed += 1;
         let stats = self.stats.of(command);
         stats.calls += 1;

@@ -61,6 +61,8 @@ pub struct Data {
     now_ms: i64,
     /// A key found due may be deleted in the log: the shard is primary and the log has room.
     pub may_log: bool,
+    /// A key found due since this was last set could not be deleted in the log: it was taken for absent all the same.
+    pub has_hidden_due: bool,
     /// The number of the database that lookups go to.
     database: u8,
     pub access: AccessClock,
@@ -80,6 +82,7 @@ impl Data {
             recorder: Recorder::new(DATABASE_COUNT),
             now_ms: 0,
             may_log: true,
+            has_hidden_due: false,
             database: 0,
             access: AccessClock::default(),
             marks_use: true,
@@ -177,6 +180,7 @@ impl Data {
     /// Deletes a key found due, through the log; false when it may not: it then reads as absent.
     fn expire(&mut self, at: KeyHash, key: &[u8]) -> bool {
         if !self.may_log {
+            self.has_hidden_due = true;
             return false;
         }
         let is_deleted = self.handle(at, key).delete();

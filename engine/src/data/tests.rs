@@ -74,3 +74,23 @@ fn watches_break_by_the_changes_of_others_and_by_deadlines() {
         ",
     );
 }
+
+/// Seed 30274 of a soak: a node whose clock was behind led next, and showed it again.
+#[test]
+fn a_key_past_its_deadline_is_not_called_absent_while_nothing_can_be_logged() {
+    let mut bench = Bench::new();
+    bench.check("> SET a v PX 100\nOK\n> SET b v\nOK\n+100ms");
+    let full = crate::error::ErrorReply::owned("MISCONF The log cannot grow".to_owned());
+    bench.engine.availability = crate::Availability::ReadOnly(full);
+    bench.engine.data.may_log = false;
+    for call in ["GET a", "EXISTS a b", "TTL a", "MGET b a"] {
+        let reply = bench.run(0, call);
+        assert!(reply.starts_with("(error) MISCONF"), "{call}: {reply}");
+    }
+    bench.check("> GET b\n\"v\"\n> MULTI\nOK\n> GET b\nQUEUED\n> GET a\nQUEUED");
+    let reply = bench.run(0, "EXEC");
+    assert!(reply.contains("\"v\"") && reply.contains("(error) MISCONF"), "{reply}");
+    bench.engine.availability = crate::Availability::Primary;
+    bench.engine.data.may_log = true;
+    bench.check("> GET a\n(nil)\n> TTL a\n(integer) -2");
+}
