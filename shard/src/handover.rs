@@ -129,9 +129,9 @@ impl Shard {
             self.handover = None;
             self.refresh_availability_at(Some(now));
         }
-        if self.state == State::Leading && self.replica.as_ref().is_some_and(Replica::has_lost_its_offer) {
-            let timeout_ns = self.replica.as_ref().map_or(0, Replica::election_timeout_ns);
-            let until_ns = now.monotonic_ns + timeout_ns;
+        let renewing = self.replica.as_ref().filter(|it| it.may_renew_term(now.monotonic_ns));
+        if let Some(replica) = renewing.filter(|_| self.state == State::Leading) {
+            let until_ns = now.monotonic_ns + replica.election_timeout_ns();
             return self.begin_handover(Handover { to: None, until_ns, is_offered: false }, now, outputs);
         }
         let since_ns = self.no_room_since_ns.unwrap_or(now.monotonic_ns);

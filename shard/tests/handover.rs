@@ -66,6 +66,35 @@ fn a_transfer_that_nobody_takes_is_given_up_and_the_old_primary_goes_on_in_a_ter
     assert_eq!(cluster.primary(), Some(heir));
 }
 
+/// Who has only just started does not vote: until it does, the old primary goes on without a lease.
+#[test]
+fn a_term_is_not_renewed_before_there_is_a_majority_that_may_vote() {
+    let (mut cluster, primary, session) = serving(13);
+    let others = cluster.others(primary);
+    cluster.ticks(30).unwrap();
+    let heir = others[0];
+    let term = cluster.node(primary).replica().term();
+    assert_eq!(transfer(&mut cluster, primary, Some(heir)), Ok(heir));
+    cluster.isolate(heir);
+    cluster.messages.clear();
+    cluster.stop(others[1]);
+    cluster.start(others[1]).unwrap();
+    cluster.node(primary).with(|shard, now, outputs| {
+        let now_ns = now.monotonic_ns;
+        shard.drive(now, outputs, |replica| replica.may_have_started(others[1], now_ns));
+    });
+    cluster.ticks(20).unwrap();
+    assert!(cluster.node(primary).is(&State::Leading) && !cluster.node(primary).shard.is_handing_over());
+    cluster.node(primary).say(session, "SET x new");
+    cluster.node(primary).end_turn();
+    cluster.ticks(1).unwrap();
+    assert_eq!(cluster.node(primary).hear(session), "+OK\r\n");
+    assert_eq!(cluster.node(primary).replica().term(), term);
+    cluster.ticks(20).unwrap();
+    assert_eq!(cluster.node(primary).replica().term().0, term.0 + 1);
+    assert_eq!(cluster.primary(), Some(primary));
+}
+
 /// The offer arrives after it was given up, while the old primary cannot begin a term of its own.
 #[test]
 fn an_offer_that_arrives_after_it_was_given_up_makes_no_read_stale() {

@@ -96,12 +96,6 @@ impl Replica {
         self.lease.is_given_up(self.term())
     }
 
-    /// Whether leadership of this term was offered, and nobody took it while it was.
-    #[must_use]
-    pub fn has_lost_its_offer(&self) -> bool {
-        self.role() == Role::Primary && self.has_given_up_lease() && !self.is_transferring()
-    }
-
     /// This member.
     #[must_use]
     pub fn node(&self) -> NodeId {

@@ -135,6 +135,21 @@ impl Replica {
         true
     }
 
+    /// Whether leadership of this term was offered, nobody took it while it was, and enough others are there by now to elect
+    /// this primary anew.
+    #[must_use]
+    pub fn may_renew_term(&self, now_ns: u64) -> bool {
+        let has_lost_offer =
+            self.role() == Role::Primary && self.has_given_up_lease() && !self.is_transferring();
+        let timeout_ns = self.election_timeout_ns();
+        let votes = |node: NodeId| {
+            let is_heard = self.heard_ns.get(&node).is_some_and(|heard_ns| now_ns < heard_ns + timeout_ns);
+            node == self.options.node || (is_heard && self.may_vote(node, now_ns))
+        };
+        let voters = self.members.voters();
+        has_lost_offer && voters.iter().filter(|node| votes(**node)).count() > voters.len() / 2
+    }
+
     /// Begins the next term as its primary, if a majority agrees: an offer of this one is void then, and there is a lease
     /// again. It leads no more until it is elected; nothing should be under way.
     pub fn renew_term(&mut self) {
