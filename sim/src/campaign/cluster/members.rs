@@ -195,7 +195,13 @@ impl Run {
         let Some(members) = self.membership() else { return };
         let is_member = |index: &usize| members.voters().iter().any(|id| index_of(*id) == Some(*index));
         let extra = self.options.shape.extra.map(|extra| extra.index);
-        let mut spares = self.all().filter(|index| !is_member(index) && Some(*index) != extra);
+        // What one that left still has is taken from it before it comes back: not from a member.
+        let is_to_be_emptied = |index: usize| {
+            self.undo.iter().any(|(_, undo)| matches!(undo, Undo::Empty(emptied) if *emptied == index))
+        };
+        let may_come =
+            |index: &usize| !is_member(index) && Some(*index) != extra && !is_to_be_emptied(*index);
+        let mut spares = self.all().filter(may_come);
         let Some(new) = spares.next() else { return };
         if !self.world.is_running(self.nodes[new]) {
             return;
