@@ -26,12 +26,17 @@ fn campaign() -> Command {
 
 /// A test target of `sim`, built for the simulator.
 fn simulated(target: &str) -> Command {
+    with_feature("ramkeep-sim", target, "sim")
+}
+
+/// A test target of a package with a feature that only tests have, as the simulator's build has it.
+fn with_feature(package: &str, target: &str, feature: &str) -> Command {
     let mut command = cargo::command();
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
         command.env_remove(name);
     }
     command.env("RUSTFLAGS", "--cfg madsim");
-    command.args(["test", "-p", "ramkeep-sim", "--test", target, "--features", "sim"]);
+    command.args(["test", "-p", package, "--test", target, "--features", feature]);
     command.args(["--profile", "sim", "--locked", "--target-dir"]);
     command.arg(cargo::workspace().join("target/sim")).args(["--", "--nocapture"]);
     command
@@ -118,6 +123,17 @@ fn scenarios_and_regressions_hold() {
         assert!(passed, "a scenario of {target} fails");
         assert!(printed.contains("test result: ok. ") && !printed.contains("ok. 0 passed"), "scenarios ran");
     }
+}
+
+/// Bugs that need a moment which no campaign draws often enough are made in the log's own tests.
+#[test]
+fn the_logs_own_tests_see_its_seeded_bugs() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let mut command = with_feature("ramkeep-log", "log", "mutants");
+    command.arg("seeded_bug");
+    let (passed, printed) = run(command);
+    assert!(passed, "a seeded bug of the log is not seen");
+    assert!(printed.contains("test result: ok. ") && !printed.contains("ok. 0 passed"), "they ran");
 }
 
 #[test]
