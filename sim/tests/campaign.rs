@@ -1,4 +1,4 @@
-//! Campaigns: many seeds of one node under attack, the seeded bugs that they must find, and determinism.
+//! Campaigns: many seeds of one node and of three zones under attack, the seeded bugs that they must find, and determinism.
 //!
 //! `SIM_SEEDS=n` runs more seeds, `SIM_SECONDS=n` as many as fit, `SIM_FIRST=n` begins there, `SIM_SEED=n` replays one
 //! (with `SIM_DAMAGE=1`, `SIM_CLUSTER=1` or `SIM_EXCEED=1` one of those campaigns), `SIM_MS=n` sets the simulated time of each,
